@@ -1,0 +1,5 @@
+"""`python -m makar` is `makar`."""
+
+from makar.app.cli import main
+
+main()

@@ -1,0 +1,142 @@
+"""Files that are whole or absent: written beside, fsynced, renamed into place; locks; hashes."""
+
+import contextlib
+import errno
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from makar.core.errors import ResourceError, RunError
+
+
+def sha256(path: Path) -> str:
+    """The SHA-256 of a file, in hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def sync(path: Path) -> None:
+    """Force a file or a folder's entries to the disk."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def write_atomic(path: Path, data: bytes | str) -> None:
+    """Write a file so that a reader, or a crash at any moment, sees the old one or the new one and nothing between."""
+    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    with mending(path):
+        try:
+            with beside.open("wb") as file:
+                file.write(data.encode() if isinstance(data, str) else data)
+                file.flush()
+                os.fsync(file.fileno())
+            beside.replace(path)
+            sync(path.parent)
+        finally:
+            beside.unlink(missing_ok=True)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write JSON, indented, keys in the order given."""
+    write_atomic(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    """Read a JSON file that makar wrote."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise RunError("file is missing", where=path) from None
+    except (UnicodeDecodeError, json.JSONDecodeError) as fault:
+        raise RunError(f"not valid JSON: {fault}", where=path) from None
+
+
+@contextlib.contextmanager
+def folder_atomic(path: Path) -> Iterator[Path]:
+    """Fill a folder beside, then rename it into place; on an error nothing of it remains.
+
+    An existing folder at `path` is replaced: it is moved aside before the rename and removed after.
+    """
+    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    aside = path.with_name(f".{path.name}.{os.getpid()}.old")
+    with mending(path):
+        shutil.rmtree(beside, ignore_errors=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        beside.mkdir()
+        try:
+            yield beside
+            for file in sorted(beside.rglob("*")):
+                sync(file)
+            sync(beside)
+            if path.exists():
+                path.rename(aside)
+            beside.rename(path)
+            sync(path.parent)
+        finally:
+            shutil.rmtree(beside, ignore_errors=True)
+            shutil.rmtree(aside, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def mending(path: Path) -> Iterator[None]:
+    """Say what no space and no permission mean, where they happened and what to do."""
+    try:
+        yield
+    except OSError as fault:
+        if fault.errno in (errno.ENOSPC, errno.EDQUOT):
+            free = shutil.disk_usage(nearest(path)).free
+            raise ResourceError(
+                "no space left on the disk",
+                where=path,
+                value=f"{free / 1e6:.0f} MB free",
+                fix="free some space and run the same command again",
+            ) from fault
+        if fault.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+            raise ResourceError("no permission to write", where=path, fix="choose a folder that you own") from fault
+        raise
+
+
+def nearest(path: Path) -> Path:
+    """The closest ancestor of a path that exists."""
+    path = path.absolute()
+    while not path.exists():
+        path = path.parent
+    return path
+
+
+@contextlib.contextmanager
+def lock(path: Path) -> Iterator[None]:
+    """Hold a folder for this process; a second one is refused. The lock goes with the process, however it ends.
+
+    Raises:
+        RunError: Another process holds it.
+    """
+    with mending(path):
+        path.mkdir(parents=True, exist_ok=True)
+        handle = (path / ".lock").open("a+")
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            handle.seek(0)
+            holder = handle.read().strip() or "unknown"
+            raise RunError(
+                "another process is working in this folder",
+                where=path,
+                value=f"process {holder}",
+                fix="wait for it, or name another folder",
+            ) from None
+        handle.truncate(0)
+        handle.write(str(os.getpid()))
+        handle.flush()
+        yield
+    finally:
+        handle.close()

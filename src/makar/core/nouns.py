@@ -1,0 +1,300 @@
+"""The nouns of makar: what a family, an objective, a sampler and a source are to each other.
+
+Data flows one way: a `Source` gives a `Batch`, an `Objective` turns a `Model` and a batch into a `Loss`, the trainer
+steps; a `Sampler` turns a model and `Request`s into `Chunk`s, the engine loops.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Generic, Literal, Protocol, TypeVar, runtime_checkable
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+from makar.core.config import Config
+from makar.core.random import Rng
+
+Batch = dict[str, Tensor]
+"""Named tensors; the leading dimension of each is the row."""
+
+State = dict[str, Tensor]
+"""A sampler's working memory; every leaf has a leading row dimension, so that rows can join and leave."""
+
+Net = TypeVar("Net", bound=nn.Module)
+Net_co = TypeVar("Net_co", bound=nn.Module, covariant=True)
+Net_contra = TypeVar("Net_contra", bound=nn.Module, contravariant=True)
+
+
+@dataclass(frozen=True)
+class Loss:
+    """A sum and what it sums over: accumulation and data parallelism divide by the true count, exactly.
+
+    Args:
+        sum: Scalar; the gradient flows through it.
+        count: Scalar; tokens, pictures or pairs, whatever `sum` adds up.
+        logs: Further sums over the same count, for the log only.
+    """
+
+    sum: Float[Tensor, ""]
+    count: Float[Tensor, ""]
+    logs: Mapping[str, Tensor] = field(default_factory=dict[str, Tensor])
+
+
+@dataclass(frozen=True)
+class Model(Generic[Net_co]):
+    """What one folder on disk holds: a net, its config, the named parts it needs, and how it likes to be sampled.
+
+    Args:
+        family: The record of what can be done with the net.
+        config: The family's config.
+        net: The weights.
+        parts: Codecs and conditioners by name ("codec", "text"); frozen unless a recipe trains them.
+        generation: Defaults for `family.settings`.
+    """
+
+    family: "Family[Any]"
+    config: Config
+    net: Net_co
+    parts: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    generation: Mapping[str, Any] = field(default_factory=dict[str, Any])
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return next(self.net.parameters()).device
+
+
+@runtime_checkable
+class Source(Protocol):
+    """Rows for training. Pure in the step: the same step gives the same rows, in any process, after any crash.
+
+    A source whose rows depend on history (fresh rollouts, say) is a `StatefulSource`, and the checkpoint keeps its state.
+    """
+
+    def batch(self, step: int, size: int) -> Batch:
+        """The whole batch of one step, all ranks together, on the CPU.
+
+        Args:
+            step: Optimizer step, from 0.
+            size: Rows, all ranks together.
+        """
+        ...
+
+
+@runtime_checkable
+class StatefulSource(Source, Protocol):
+    """A source that declares its history."""
+
+    def state(self) -> dict[str, Tensor]:
+        """What must be in a checkpoint to continue exactly."""
+        ...
+
+    def load_state(self, state: Mapping[str, Tensor]) -> None:
+        """Continue from a checkpoint's state."""
+        ...
+
+
+@runtime_checkable
+class Codec(Protocol):
+    """Raw media to tensors and back: a tokenizer, an image normaliser, a trained VAE."""
+
+    def encode(self, items: list[Any]) -> Batch:
+        """Raw items to a batch."""
+        ...
+
+    def decode(self, batch: Batch) -> list[Any]:
+        """A batch to raw items."""
+        ...
+
+
+class Objective(Protocol[Net_contra]):
+    """A loss. `players` are the submodules that take turns (a GAN has two; all others one, named "" for the whole net)."""
+
+    @property
+    def players(self) -> tuple[str, ...]:
+        """Paths of submodules of the net, in the order in which they step."""
+        ...
+
+    def prepare(self, model: "Model[Net_contra]", batch: Batch, rng: Rng) -> Batch:
+        """Once a step, without gradient, over the whole gathered batch: contrastive features, reference log-probabilities.
+
+        Most objectives return the batch as it is.
+        """
+        ...
+
+    def __call__(self, model: "Model[Net_contra]", micro: Batch, player: str, rng: Rng) -> Loss:
+        """The loss of some rows of the batch for the player on turn."""
+        ...
+
+
+class LogProb(Protocol[Net_contra]):
+    """How likely the model finds each part of each row."""
+
+    @property
+    def kind(self) -> Literal["exact", "bound", "score"]:
+        """What the values are: log-probabilities, a lower bound on them, or a score that only orders."""
+        ...
+
+    def __call__(
+        self, model: "Model[Net_contra]", batch: Batch, rng: Rng
+    ) -> tuple[Float[Tensor, "batch parts"], Bool[Tensor, "batch parts"]]:
+        """Values and the mask of those that count: tokens for language, noise levels for diffusion, one otherwise."""
+        ...
+
+
+@dataclass(frozen=True)
+class Request:
+    """One thing asked of a model.
+
+    Args:
+        prompt: What the family's codec takes: text, token ids, a class, a picture; None for no prompt.
+        seed: All randomness of this answer comes from it, whatever else is in the batch.
+        settings: An instance of `family.settings`; None for the model's defaults.
+    """
+
+    prompt: Any = None
+    seed: int = 0
+    settings: Config | None = None
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """A piece of an answer: some text, a preview, or the finished thing.
+
+    Args:
+        row: Which of the requests it belongs to, from 0.
+        data: The piece; text for language, a tensor or a picture otherwise.
+        done: Whether the answer ends here.
+        reason: Why it ended: "stop", "length".
+        info: What the family can say of the piece, such as token ids and log-probabilities.
+    """
+
+    row: int
+    data: Any
+    done: bool = False
+    reason: str | None = None
+    info: Mapping[str, Any] = field(default_factory=dict[str, Any])
+
+
+class Sampler(Protocol[Net_contra]):
+    """How a family makes things, one step at a time; the engine owns the loop."""
+
+    def start(self, model: "Model[Net_contra]", requests: Sequence[Request]) -> State:
+        """Read the prompts; the state's rows are the requests in order.
+
+        Raises:
+            UserError: A prompt or a setting that does not fit the model.
+        """
+        ...
+
+    def step(self, model: "Model[Net_contra]", state: State) -> tuple[State, list[Chunk]]:
+        """One step for every row; a chunk's `row` is its row in the state. Rows whose chunk is `done` are then dropped."""
+        ...
+
+
+class Guard(Protocol):
+    """Sees every request and every chunk before the reader does; may refuse, mark or annotate."""
+
+    def request(self, request: Request) -> Request:
+        """Pass a request on, changed or not.
+
+        Raises:
+            Refused: The request must not be answered.
+        """
+        ...
+
+    def chunk(self, request: Request, chunk: Chunk) -> Chunk:
+        """Pass a chunk on, changed or not.
+
+        Raises:
+            Refused: The answer must stop here.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What one training step needs, as arithmetic over the config; `recipes/plan` turns it into time and memory.
+
+    Args:
+        parameters: Scalars in the net.
+        flops: Floating-point operations of forward and backward for one row.
+        activations: Bytes kept for backward by one row of a micro-batch.
+        units: What one row holds, for rates: ("tokens", 256) or ("images", 1).
+    """
+
+    parameters: int
+    flops: float
+    activations: float
+    units: tuple[str, int]
+
+
+@dataclass(frozen=True)
+class Folder(Generic[Net]):
+    """How a family lies on disk: the ecosystem's own files.
+
+    Args:
+        save: Write a model into an existing empty folder.
+        load: Read a model from a folder.
+        recognises: Whether a folder, by its config, belongs to this family.
+    """
+
+    save: Callable[[Model[Net], Path], None]
+    load: Callable[[Path], Model[Net]]
+    recognises: Callable[[Path], bool]
+
+
+@dataclass(frozen=True)
+class Family(Generic[Net]):
+    """Everything that makes a family: read one to know what makar needs of a new one.
+
+    Args:
+        name: The tag in recipes.
+        config: Settings of the net, importable without torch.
+        settings: Settings of generation, importable without torch.
+        build: A freshly initialised net, from torch's global generator.
+        blocks: The repeated units, for compile, sharding and activation checkpointing; Muon takes their matrices.
+        objectives: By name; the first is the default. Called with the recipe's options as keywords.
+        sampler: How it generates.
+        log_prob: How likely it finds a row, where it can say.
+        folder: How it lies on disk.
+        cost: What a step costs, from the config and the recipe's row length.
+        inputs: The keys that a batch must have.
+        tiny: A config and a source on which 150 steps show learning: for the contract suite.
+    """
+
+    name: str
+    config: type[Config]
+    settings: type[Config]
+    build: Callable[[Any], Net]
+    blocks: Callable[[Net], Sequence[nn.Module]]
+    objectives: Mapping[str, Callable[..., Objective[Net]]]
+    sampler: Sampler[Net] | None
+    log_prob: LogProb[Net] | None
+    folder: Folder[Net]
+    cost: Callable[[Any, int], Cost]
+    inputs: tuple[str, ...]
+    tiny: Callable[[], tuple[Config, Source]]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a watch says after a look at the model.
+
+    Args:
+        logs: Numbers for the metrics file.
+        action: Go on, stop here, or go back to the last good checkpoint and skip what came after.
+        score: Lower is better; the checkpoint with the lowest is kept as "best". None: this watch does not judge.
+        note: One line for the reader.
+    """
+
+    logs: Mapping[str, float] = field(default_factory=dict[str, float])
+    action: Literal["go", "stop", "back"] = "go"
+    score: float | None = None
+    note: str | None = None
+
+
+Watch = Callable[[int, Model[Any]], Verdict]
+"""Looks at the model at intervals: samples, validation, collapse alarms. Made by `recipes/assemble`, run by the trainer."""

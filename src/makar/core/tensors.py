@@ -1,0 +1,83 @@
+"""Tensor files: safetensors, checked before a byte is believed."""
+
+import json
+import struct
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from makar.core.errors import ModelError
+from makar.core.files import mending, sync
+
+
+def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> None:
+    """Write tensors and force them to the disk. Shared or strided memory is written out plain."""
+    plain = {name: t.detach().cpu().contiguous().clone() for name, t in tensors.items()}
+    with mending(path):
+        try:
+            save_file(plain, path, metadata={"format": "pt", **(metadata or {})})
+        except SafetensorError as fault:
+            if isinstance(fault.__cause__, OSError):
+                raise fault.__cause__ from None
+            if "os error 28" in str(fault):
+                raise OSError(28, str(fault)) from None
+            if "os error 13" in str(fault):
+                raise OSError(13, str(fault)) from None
+            raise
+        sync(path)
+
+
+def load_tensors(path: Path) -> dict[str, Tensor]:
+    """Read every tensor of a file.
+
+    Raises:
+        ModelError: The file is missing, truncated, padded or not safetensors.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118: not a dict
+    except FileNotFoundError:
+        raise ModelError("tensor file is missing", where=path, fix="copy the whole folder again") from None
+    except SafetensorError as fault:
+        raise ModelError(f"tensor file is damaged: {fault}", where=path, fix="copy or download it again") from None
+
+
+def tensor_metadata(path: Path) -> dict[str, str]:
+    """The metadata of a tensor file, without reading tensors."""
+    with path.open("rb") as file:
+        (length,) = struct.unpack("<Q", file.read(8))
+        return json.loads(file.read(length)).get("__metadata__", {})
+
+
+def check_shapes(
+    path: Path, found: Mapping[str, Tensor], wanted: Mapping[str, torch.Size], optional: Iterable[str] = ()
+) -> None:
+    """Refuse a set of tensors that is not exactly what the config asks for.
+
+    Raises:
+        ModelError: Names the first missing, unknown or wrongly shaped tensor.
+    """
+    missing = sorted(set(wanted) - set(found) - set(optional))
+    if missing:
+        raise ModelError(
+            f"{len(missing)} tensor(s) missing, first {missing[0]!r}", where=path, fix="copy the whole folder again"
+        )
+    unknown = sorted(set(found) - set(wanted) - set(optional))
+    if unknown:
+        raise ModelError(
+            f"{len(unknown)} tensor(s) that the config does not know, first {unknown[0]!r}",
+            where=path,
+            fix="check that config.json belongs to these weights",
+        )
+    for name, size in wanted.items():
+        if name in found and found[name].shape != size:
+            raise ModelError(
+                f"tensor {name!r} has another shape than the config asks for",
+                where=path,
+                value=tuple(found[name].shape),
+                fix=f"the config wants {tuple(size)}",
+            )
