@@ -63,7 +63,7 @@ def explain(fault: ValidationError, cls: type[BaseModel], where: object) -> Reci
 
 
 def field_names(cls: Any, loc: list[str]) -> list[str]:
-    """The names a settings class allows at a path inside it; unions give the names of the member that the path picks."""
+    """The names a settings class allows at a path inside it; of a union, those of the member that the path picks."""
     if not loc:
         found: list[str] = []
         for member in members(cls):

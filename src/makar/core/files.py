@@ -7,7 +7,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
@@ -60,7 +60,7 @@ def read_json(path: Path) -> Any:
 
 
 @contextlib.contextmanager
-def folder_atomic(path: Path) -> Iterator[Path]:
+def folder_atomic(path: Path) -> Generator[Path]:
     """Fill a folder beside, then rename it into place; on an error nothing of it remains.
 
     An existing folder at `path` is replaced: it is moved aside before the rename and removed after.
@@ -86,7 +86,7 @@ def folder_atomic(path: Path) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def mending(path: Path) -> Iterator[None]:
+def mending(path: Path) -> Generator[None]:
     """Say what no space and no permission mean, where they happened and what to do."""
     try:
         yield
@@ -113,7 +113,7 @@ def nearest(path: Path) -> Path:
 
 
 @contextlib.contextmanager
-def lock(path: Path) -> Iterator[None]:
+def lock(path: Path) -> Generator[None]:
     """Hold a folder for this process; a second one is refused. The lock goes with the process, however it ends.
 
     Raises:

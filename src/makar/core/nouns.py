@@ -70,7 +70,7 @@ class Model(Generic[Net_co]):
 class Source(Protocol):
     """Rows for training. Pure in the step: the same step gives the same rows, in any process, after any crash.
 
-    A source whose rows depend on history (fresh rollouts, say) is a `StatefulSource`, and the checkpoint keeps its state.
+    A source whose rows depend on history (fresh rollouts, say) is a `StatefulSource`: the checkpoint keeps its state.
     """
 
     def batch(self, step: int, size: int) -> Batch:
@@ -110,7 +110,7 @@ class Codec(Protocol):
 
 
 class Objective(Protocol[Net_contra]):
-    """A loss. `players` are the submodules that take turns (a GAN has two; all others one, named "" for the whole net)."""
+    """A loss. `players` are the submodules that take turns: two in a GAN, else one, named "" for the whole net."""
 
     @property
     def players(self) -> tuple[str, ...]:
@@ -118,7 +118,7 @@ class Objective(Protocol[Net_contra]):
         ...
 
     def prepare(self, model: "Model[Net_contra]", batch: Batch, rng: Rng) -> Batch:
-        """Once a step, without gradient, over the whole gathered batch: contrastive features, reference log-probabilities.
+        """Once a step, without gradient, over the whole gathered batch: contrastive features, reference scores.
 
         Most objectives return the batch as it is.
         """
@@ -190,7 +190,7 @@ class Sampler(Protocol[Net_contra]):
         ...
 
     def step(self, model: "Model[Net_contra]", state: State) -> tuple[State, list[Chunk]]:
-        """One step for every row; a chunk's `row` is its row in the state. Rows whose chunk is `done` are then dropped."""
+        """One step for every row; a chunk's `row` is its row in the state. Rows that are `done` are then dropped."""
         ...
 
 
@@ -297,4 +297,4 @@ class Verdict:
 
 
 Watch = Callable[[int, Model[Any]], Verdict]
-"""Looks at the model at intervals: samples, validation, collapse alarms. Made by `recipes/assemble`, run by the trainer."""
+"""Looks at the model at intervals: samples, validation, alarms. Made by `recipes/assemble`, run by the trainer."""

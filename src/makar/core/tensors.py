@@ -39,7 +39,7 @@ def load_tensors(path: Path) -> dict[str, Tensor]:
     """
     try:
         with safe_open(path, framework="pt") as file:
-            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118: not a dict
+            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except FileNotFoundError:
         raise ModelError("tensor file is missing", where=path, fix="copy the whole folder again") from None
     except SafetensorError as fault:
