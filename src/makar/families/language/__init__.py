@@ -1,0 +1,1 @@
+"""Language: a decoder of tokens, trained on the next one."""

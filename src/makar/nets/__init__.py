@@ -1,0 +1,1 @@
+"""Blocks that several families share: attention, rotary positions, the decoder and its cache."""
