@@ -1,0 +1,1 @@
+"""The one loop for every family: optimizers, schedules, precision, checkpoints, data parallelism. Knows no family."""
