@@ -109,6 +109,7 @@ class Codec(Protocol):
         ...
 
 
+@runtime_checkable
 class Objective(Protocol[Net_contra]):
     """A loss. `players` are the submodules that take turns: two in a GAN, else one, named "" for the whole net."""
 
@@ -129,6 +130,7 @@ class Objective(Protocol[Net_contra]):
         ...
 
 
+@runtime_checkable
 class LogProb(Protocol[Net_contra]):
     """How likely the model finds each part of each row."""
 
@@ -178,6 +180,7 @@ class Chunk:
     info: Mapping[str, Any] = field(default_factory=dict[str, Any])
 
 
+@runtime_checkable
 class Sampler(Protocol[Net_contra]):
     """How a family makes things, one step at a time; the engine owns the loop."""
 
@@ -194,6 +197,7 @@ class Sampler(Protocol[Net_contra]):
         ...
 
 
+@runtime_checkable
 class Guard(Protocol):
     """Sees every request and every chunk before the reader does; may refuse, mark or annotate."""
 
