@@ -1,13 +1,14 @@
 """Typed settings. A misspelt key is an error that names the nearest one, never a silent default."""
 
 import difflib
+import re
 from collections.abc import Mapping
 from types import UnionType
 from typing import Any, TypeVar, Union, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from makar.core.errors import RecipeError, shorten
+from makar.core.errors import RecipeError
 
 
 class Config(BaseModel):
@@ -43,23 +44,63 @@ def explain(fault: ValidationError, cls: type[BaseModel], where: object) -> Reci
     """
     errors = sorted(fault.errors(), key=lambda e: e["type"] != "extra_forbidden")
     first = errors[0]
-    loc = [str(part) for part in first["loc"]]
+    loc, context = [str(part) for part in first["loc"]], first.get("ctx", {})
     more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
-    path = ".".join(loc)
-    if first["type"] == "extra_forbidden":
-        names = field_names(cls, loc[:-1])
-        near = difflib.get_close_matches(loc[-1], names, 1, 0.5)
-        fix = f"did you mean {near[0]!r}?" if near else f"allowed here: {', '.join(sorted(names))}"
-        return RecipeError(f"unknown field {path!r}{more}", where=where, value=first["input"], fix=fix)
-    if first["type"] == "missing":
-        return RecipeError(f"field {path!r} is missing{more}", where=where, fix=f"add {loc[-1]!r}")
-    message = first["msg"].removeprefix("Value error, ")
+    path = ".".join(spoken(cls, loc))
+    value: Any = first["input"]
+    match first["type"]:
+        case "extra_forbidden":
+            return RecipeError(f"unknown field {path!r}{more}", where=where, value=value, fix=allowed(cls, loc))
+        case "missing":
+            return RecipeError(f"field {path!r} is missing{more}", where=where, fix=f"add {loc[-1]!r}")
+        case "union_tag_not_found":
+            path = f"{path}.{context['discriminator'].strip(chr(39))}"
+            return RecipeError(f"field {path!r} is missing{more}", where=where, fix="it says which kind this is")
+        case "union_tag_invalid":
+            path, value = f"{path}.{context['discriminator'].strip(chr(39))}", context["tag"]
+            fix = choices(value, context["expected_tags"])
+        case "literal_error" | "enum":
+            fix = choices(value, context["expected"])
+        case _:
+            message = first["msg"].removeprefix("Value error, ")
+            fix = message[:1].lower() + message[1:]
+    if isinstance(value, Mapping):  # several fields that do not fit together: the message names them
+        value = None
     what = f"field {path!r}{more}" if path else f"the settings do not fit together{more}"
-    if not path:
-        return RecipeError(what, where=where, fix=message)
-    return RecipeError(
-        what, where=where, value=first["input"], fix=message[:1].lower() + shorten(message[1:], 400)[1:-1]
-    )
+    return RecipeError(what, where=where, value=value, fix=fix)
+
+
+def allowed(cls: Any, loc: list[str]) -> str:
+    """What could have been meant by the last name of a path."""
+    names = field_names(cls, loc[:-1])
+    near = difflib.get_close_matches(loc[-1], names, 1, 0.5)
+    return f"did you mean {near[0]!r}?" if near else f"allowed here: {', '.join(names) or 'nothing'}"
+
+
+def choices(value: object, expected: str) -> str:
+    """The values that a field takes, the one nearest to the value given before the others.
+
+    Args:
+        value: What was given.
+        expected: Pydantic's list of quoted names: "'adamw' or 'muon'".
+    """
+    near = difflib.get_close_matches(str(value), re.findall(r"'([^']*)'", expected), 1, 0.5)
+    return f"did you mean {near[0]!r}? it is one of {expected}" if near else f"it is one of {expected}"
+
+
+def spoken(cls: Any, loc: list[str]) -> list[str]:
+    """A path as it is written in the file: pydantic puts the tags of unions in, and they are taken out."""
+    if not loc:
+        return []
+    here, rest = loc[0], loc[1:]
+    for member in members(cls):
+        if here in member.model_fields:
+            return [here, *spoken(member.model_fields[here].annotation, rest)]
+    for member in members(cls):
+        if member.__name__ == here or here in tags(member):
+            return spoken(member, rest)
+    inner = next((argument for argument in get_args(cls) if members(argument)), None)
+    return [here, *spoken(inner, rest)]
 
 
 def field_names(cls: Any, loc: list[str]) -> list[str]:

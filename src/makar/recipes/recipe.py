@@ -1,0 +1,144 @@
+"""The recipe: one stage of training as typed, frozen settings. Imports no torch."""
+
+from typing import TYPE_CHECKING, Annotated, Any, Union, cast
+
+from pydantic import Field, StringConstraints, model_validator
+
+from makar.core.config import Config
+from makar.data.config import CollectOptions
+from makar.families.table import CONFIGS
+from makar.train.config import TrainConfig
+
+if TYPE_CHECKING:
+    AnyModel = Config
+else:
+    AnyModel = Union[tuple(CONFIGS.values())]  # noqa: UP007
+
+LENGTH = 256
+"""Tokens in a row unless a recipe says otherwise."""
+
+VOCABULARY = 4096
+"""Entries of a tokenizer unless a recipe says otherwise."""
+
+Reference = Annotated[str, StringConstraints(min_length=1)]
+"""A model: "@stage" of the same file, "@run" by its name, or a path to a run or model folder."""
+
+
+class DataConfig(Config):
+    """Where the rows come from, and how documents are cut into them."""
+
+    sources: tuple[str, ...] = Field((), description="What `makar collect` takes; {stdlib} is Python's own library")
+    dataset: str | None = Field(None, description="A folder that `makar collect` wrote, in place of sources")
+    collect: CollectOptions = Field(CollectOptions(), description="How the sources are read, cleaned and split")
+    length: int = Field(LENGTH, gt=0, description="Tokens in a row")
+    documents: bool = Field(True, description="Whether documents that share a row see only themselves")
+    fim_rate: float = Field(0.0, ge=0, le=1, description="Share of documents cut for filling in the middle")
+
+    @model_validator(mode="after")
+    def one_origin(self) -> "DataConfig":
+        """Sources or a dataset, not both and not neither."""
+        if bool(self.sources) == (self.dataset is not None):
+            raise ValueError("give sources = [...] or dataset = 'a collected folder', one of the two")
+        return self
+
+
+class ObjectiveConfig(Config):
+    """What is minimised."""
+
+    name: str | None = Field(None, description="One of the family's objectives; its first if left out")
+    options: dict[str, bool | int | float | str] = Field({}, description="Keywords of the objective")
+
+
+class WatchConfig(Config):
+    """How the run looks at itself."""
+
+    validate_every: int | None = Field(None, gt=0, description="Steps between validations; a twentieth of the run")
+    validate_rows: int = Field(64, gt=0, description="Rows of the validation split that one validation reads")
+    sample_every: int | None = Field(None, gt=0, description="Steps between samples; once a minute if left out")
+    prompts: tuple[str, ...] = Field(("",), description="What each sample begins with")
+
+
+class Recipe(Config):
+    """One stage: data, a fresh or a given model, an objective and a schedule."""
+
+    seed: int = Field(0, ge=0, lt=2**31, description="All randomness of the run comes from it")
+    data: DataConfig
+    model: AnyModel | None = Field(
+        None, discriminator="family" if len(CONFIGS) > 1 else None, description="A fresh network of this family"
+    )
+    init: Reference | None = Field(None, description="The model to start from: @stage, @run, or a folder")
+    parts: dict[str, Reference] = Field({}, description="Parts taken from other models, such as codec = '@vae'")
+    objective: ObjectiveConfig = ObjectiveConfig()
+    train: TrainConfig
+    watch: WatchConfig = WatchConfig()
+    sample: dict[str, Any] = Field({}, description="Defaults of generation, kept in the model folder")
+
+    @model_validator(mode="after")
+    def one_beginning(self) -> "Recipe":
+        """Fresh weights or given ones."""
+        if (self.model is None) == (self.init is None):
+            raise ValueError("give [model] for fresh weights or init = '@stage, @run or a folder', one of the two")
+        return self
+
+    @model_validator(mode="before")
+    @classmethod
+    def model_from_data(cls, recipe: Any) -> Any:
+        """What the data decide of a model and it leaves unsaid: the context is a row, the vocabulary the default."""
+        match recipe:
+            case {"model": {"family": str(family), **said}, **rest} if family in CONFIGS:
+                defaults = decided(CONFIGS[family], rest.get("data"))
+                return {**recipe, "model": {"family": family, **defaults, **said}}
+            case {"model": Config() as model, **rest}:
+                defaults = decided(type(model), rest.get("data"))
+                unsaid = {name: value for name, value in defaults.items() if name not in model.model_fields_set}
+                return {**recipe, "model": model.model_copy(update=unsaid)}
+            case _:
+                return recipe
+
+    @model_validator(mode="after")
+    def rows_fit_context(self) -> "Recipe":
+        """A row must fit into the positions that the model knows."""
+        context = getattr(self.model, "max_position_embeddings", None)
+        if context is not None and self.data.length > context:
+            raise ValueError(f"data.length {self.data.length} is over model.max_position_embeddings {context}")
+        return self
+
+    @property
+    def references(self) -> tuple[str, ...]:
+        """Every model that this stage needs before it can start."""
+        return (*((self.init,) if self.init else ()), *self.parts.values())
+
+    def plain(self) -> dict[str, Any]:
+        """The recipe with every default written out, as TOML holds it (which has no null: absent is None)."""
+        return self.model_dump(mode="json", exclude_none=True)
+
+
+def decided(config: type[Config], data: Any) -> dict[str, int]:
+    """Defaults of a family's config that follow from a recipe's data; only those that it has and that are known."""
+    length: Any = data.length if isinstance(data, DataConfig) else LENGTH
+    if isinstance(data, dict):
+        length = cast(dict[str, Any], data).get("length", LENGTH)
+    known = {"vocab_size": VOCABULARY, "max_position_embeddings": length}
+    return {name: value for name, value in known.items() if name in config.model_fields and isinstance(value, int)}
+
+
+StageName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]
+
+
+class Stages(Config):
+    """A recipe file of several stages, each a whole recipe; they may begin from each other with `@name`."""
+
+    stages: dict[StageName, Recipe] = Field(min_length=1)
+
+
+def recipe_schema() -> dict[str, Any]:
+    """The JSON schema of a recipe file: one stage at the top level, or several under `stages`."""
+    one, several = Recipe.model_json_schema(), Stages.model_json_schema()
+    definitions = {**several.pop("$defs"), "Stages": several}
+    one.pop("$defs")
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "makar recipe",
+        "anyOf": [one, {"$ref": "#/$defs/Stages"}],
+        "$defs": dict(sorted(definitions.items())),
+    }
