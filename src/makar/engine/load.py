@@ -1,0 +1,54 @@
+"""Opens a model, however it is named: a model folder, a run folder, or a run's name."""
+
+import difflib
+from pathlib import Path
+from typing import Any
+
+from makar.core.errors import ModelError
+from makar.core.nouns import Model
+from makar.families.table import CONFIGS, family
+
+RUNS = Path("runs")
+"""Where runs lie that are called by their name alone."""
+
+
+def open_model(path: Path | str) -> Model[Any]:
+    """Open a model.
+
+    Args:
+        path: A model folder (config.json and weights), a run folder (its `model/` is opened), or the name of a run
+            under `./runs`.
+
+    Raises:
+        ModelError: There is no such folder, it holds no model, no family knows it, or its files are damaged.
+    """
+    folder = find_model(Path(path))
+    for name in CONFIGS:
+        found = family(name)
+        if found.folder.recognises(folder):
+            return found.folder.load(folder)
+    raise ModelError(
+        "no family knows this kind of model", where=folder, fix=f"makar opens these families: {', '.join(CONFIGS)}"
+    )
+
+
+def find_model(path: Path) -> Path:
+    """The model folder that a path or a run's name means.
+
+    Raises:
+        ModelError: With what is there instead, or the nearest name.
+    """
+    place = path if path.exists() else RUNS / path
+    if not place.exists():
+        names = [run.name for run in sorted(RUNS.glob("*")) if run.is_dir()]
+        near = difflib.get_close_matches(path.name, names, 1, 0.5)
+        fix = f"did you mean {near[0]!r}?" if near else "name a model folder, a run folder or a run"
+        raise ModelError("no such model or run", where=path, fix=fix)
+    if not place.is_dir():
+        raise ModelError("is a file, not a model folder", where=place, fix="name the folder that holds it")
+    if (place / "recipe.toml").exists() and not (place / "model").is_dir():
+        raise ModelError("this run has no finished model yet", where=place, fix="run its `makar train` again to finish")
+    model = place / "model" if (place / "model").is_dir() else place
+    if not any(model.glob("*.json")):
+        raise ModelError("this folder holds no model", where=model, fix="name a folder with a config.json")
+    return model

@@ -1,0 +1,196 @@
+"""Runs any model: batches requests, steps its sampler, streams the chunks, drops the rows that are done."""
+
+import contextlib
+import os
+from collections import deque
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from makar.core.errors import ModelError, Refused
+from makar.core.nouns import Chunk, Guard, Model, Request, Sampler, State
+
+SHARE = 0.25
+"""How much of the free memory the states of all rows may take; the rest is for what a step needs meanwhile."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """All that came of one request.
+
+    Args:
+        data: The text, joined, or the last thing made.
+        reason: Why it ended: "stop", "length", "refused".
+        info: What the chunks said: lists are joined, of other values the last stays.
+    """
+
+    data: Any
+    reason: str | None = None
+    info: Mapping[str, Any] = field(default_factory=dict[str, Any])
+
+
+@dataclass(frozen=True)
+class Engine:
+    """A model at work.
+
+    Args:
+        model: Of any family that has a sampler.
+        guards: See every request before the model does and every chunk before the reader does, in this order. What one
+            refuses ends that answer, with the reason "refused" and its words in the chunk's info; the others go on.
+    """
+
+    model: Model[Any]
+    guards: Sequence[Guard] = ()
+
+    def stream(self, requests: Sequence[Request]) -> Iterator[Chunk]:
+        """Give every answer, piece by piece and interleaved, as it is made; a chunk's `row` is its request's index.
+
+        As many requests run together as memory holds; the others follow as rows become free. The model is in eval mode
+        until the stream ends or is closed.
+
+        Raises:
+            UserError: A prompt or a setting that does not fit the model.
+        """
+        sampler = self.model.family.sampler
+        if sampler is None:
+            raise ModelError("this family cannot generate", where=self.model.family.name)
+        admitted = deque[tuple[int, Request]]()
+        for row, request in enumerate(requests):
+            try:
+                admitted.append((row, self._see(request)))
+            except Refused as refusal:
+                yield refused(row, refusal)
+        with eval_mode(self.model):
+            yield from self._loop(sampler, admitted)
+
+    def generate(self, requests: Sequence[Request]) -> list[Answer]:
+        """Give every answer whole, in the order of the requests.
+
+        Raises:
+            UserError: A prompt or a setting that does not fit the model.
+        """
+        chunks: list[list[Chunk]] = [[] for _ in requests]
+        for chunk in self.stream(requests):
+            chunks[chunk.row].append(chunk)
+        return [gather(answer) for answer in chunks]
+
+    def _loop(self, sampler: Sampler[Any], waiting: deque[tuple[int, Request]]) -> Iterator[Chunk]:
+        """Fill free rows, step, pass on, drop what is done, until nobody waits and no row is left."""
+        running: list[tuple[int, Request]] = []
+        state: State = {}
+        while waiting or running:
+            # The first request starts alone: what its state weighs says how many fit.
+            room = rows_that_fit(state, self.model.device) - len(running) if running else 1
+            joining = [waiting.popleft() for _ in range(min(room, len(waiting)))]
+            # Inference mode never spans a yield: it belongs to the thread, and would reach into the reader's code.
+            with torch.inference_mode():
+                if joining:
+                    fresh = sampler.start(self.model, [request for _, request in joining])
+                    state = join(state, fresh) if running else fresh
+                    running += joining
+                    if len(running) == 1 and waiting:
+                        continue
+                state, chunks = sampler.step(self.model, state)
+            done: set[int] = set()
+            for chunk in chunks:
+                if chunk.row in done:
+                    continue
+                row, request = running[chunk.row]
+                shown = self._show(row, request, chunk)
+                if shown.done:
+                    done.add(chunk.row)
+                yield shown
+            if done:
+                kept = [row for row in range(len(running)) if row not in done]
+                running = [running[row] for row in kept]
+                state = select(state, kept)
+
+    def _see(self, request: Request) -> Request:
+        """The request as the guards pass it on."""
+        for guard in self.guards:
+            request = guard.request(request)
+        return request
+
+    def _show(self, row: int, request: Request, chunk: Chunk) -> Chunk:
+        """The chunk as the guards pass it on, for the reader's row."""
+        chunk = replace(chunk, row=row)
+        try:
+            for guard in self.guards:
+                chunk = guard.chunk(request, chunk)
+        except Refused as refusal:
+            return refused(row, refusal)
+        return chunk
+
+
+def refused(row: int, refusal: Refused) -> Chunk:
+    """The chunk that ends a refused answer: it carries the guard's words and nothing of the model's."""
+    return Chunk(row, None, done=True, reason="refused", info={"refusal": str(refusal)})
+
+
+def gather(chunks: Sequence[Chunk]) -> Answer:
+    """One answer from its chunks: text is joined, of previews the last stays."""
+    info: dict[str, Any] = {}
+    for chunk in chunks:
+        for name, value in chunk.info.items():
+            info[name] = info[name] + value if isinstance(value, list) and name in info else value
+    data = [chunk.data for chunk in chunks if chunk.data is not None]
+    if data and all(isinstance(piece, str) for piece in data):
+        return Answer("".join(data), chunks[-1].reason, info)
+    return Answer(data[-1] if data else None, chunks[-1].reason, info)
+
+
+@torch.inference_mode()
+def select(state: State, rows: Sequence[int]) -> State:
+    """The state of some of the rows, in the order given."""
+    return {
+        name: leaf.index_select(0, torch.tensor(rows, dtype=torch.long, device=leaf.device))
+        for name, leaf in state.items()
+    }
+
+
+def join(first: State, second: State) -> State:
+    """The state of the rows of both. A leaf that is longer in one of them is padded with zeros in the other."""
+    joined: State = {}
+    for name, leaf in first.items():
+        other = second[name]
+        shape = [max(sizes) for sizes in zip(leaf.shape[1:], other.shape[1:], strict=True)]
+        joined[name] = torch.cat([padded(leaf, shape), padded(other, shape)])
+    return joined
+
+
+def padded(leaf: torch.Tensor, shape: Sequence[int]) -> torch.Tensor:
+    """A leaf with zeros at the end of each dimension behind the row."""
+    missing = [(0, wanted - size) for size, wanted in zip(leaf.shape[1:], shape, strict=True)]
+    return F.pad(leaf, [side for pair in reversed(missing) for side in pair])
+
+
+def rows_that_fit(state: State, device: torch.device) -> int:
+    """How many rows like the heaviest of these may run together."""
+    rows = len(next(iter(state.values())))
+    weight = sum(leaf.nbytes for leaf in state.values()) / rows
+    return max(rows, int(SHARE * free_memory(device) / max(1.0, weight)))
+
+
+def free_memory(device: torch.device) -> int:
+    """Bytes that could be allocated now."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+
+
+@contextlib.contextmanager
+def eval_mode(model: Model[Any]) -> Generator[None]:
+    """Put the net and its parts into eval mode, and back each module that was not."""
+    nets = [part for part in (model.net, *model.parts.values()) if isinstance(part, nn.Module)]
+    training = [module for net in nets for module in net.modules() if module.training]
+    for module in training:
+        module.training = False
+    try:
+        yield
+    finally:
+        for module in training:
+            module.training = True

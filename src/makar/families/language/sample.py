@@ -1,0 +1,227 @@
+"""How a language model writes: a token a step for every row, as text that is never cut inside a character.
+
+A row's whole story is in the state's tensors, so rows join and leave by plain indexing. The last token of a row is
+drawn but not yet read: a step reads it, draws the next, and says what has become text. Text is told from the row's own
+tokens; those whose text is not yet given out whole (half a character, the beginning of a stop string) are the row's
+tail, and only the tail is decoded again.
+"""
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from makar.codecs.bpe import Bpe
+from makar.core.config import parse
+from makar.core.errors import InputError, ModelError
+from makar.core.nouns import Chunk, Model, Request, State
+from makar.core.random import Rng
+from makar.families.language.sampling import draw, penalize_repeats, seen_tokens, warp
+from makar.families.language.settings import LanguageSettings
+from makar.families.language.stops import release
+from makar.nets.cache import Cache
+from makar.nets.decoder import Decoder
+
+ROOM = 64
+"""A step looks at the cache up to the next multiple of so many tokens, so that its shapes seldom change."""
+
+
+class LanguageSampler:
+    """Implements `core.nouns.Sampler`. A prompt is text, token ids, or None for the start token alone.
+
+    A chunk is one token's work: `data` is the text that became certain with it, `info["ids"]` the token, and where
+    asked for `info["logprobs"]` its log-probability and `info["top_logprobs"]` those of the likeliest, by id.
+    The reason at the end is "stop" (the end token, or a stop string) or "length" (`max_tokens`, or a full context).
+    """
+
+    def start(self, model: Model[Decoder], requests: Sequence[Request]) -> State:
+        """Read the prompts, all but the last token of each.
+
+        Raises:
+            UserError: A prompt longer than the context, or of another kind than text or ids of the vocabulary.
+        """
+        net, device = model.net, model.device
+        prompts = [prompt_ids(model, request.prompt) for request in requests]
+        settings = [settings_of(model, request) for request in requests]
+        limits = [
+            # The last token is drawn and never read, so it may lie one beyond the context.
+            min(len(prompt) + each.max_tokens, net.config.max_position_embeddings + 1)
+            for prompt, each in zip(prompts, settings, strict=True)
+        ]
+        tokens = torch.zeros(len(prompts), max(limits), dtype=torch.int64, device=device)
+        for row, prompt in enumerate(prompts):
+            tokens[row, : len(prompt)] = torch.tensor(prompt)
+        counts = torch.tensor([len(prompt) for prompt in prompts], device=device)
+        dtype = net.output_weight.dtype
+        cache = Cache.empty(net.config, len(prompts), max(limits), dtype, device)
+        longest = int(counts.max()) - 1
+        if longest:
+            net.model(tokens[:, :longest], cache=cache.upto(longest))
+        noise = [
+            noise_of(request.seed, limit - len(prompt) if each.temperature else 0)
+            for request, prompt, limit, each in zip(requests, prompts, limits, settings, strict=True)
+        ]
+        stops = [torch.frombuffer(bytearray(json.dumps(each.stop).encode()), dtype=torch.uint8) for each in settings]
+        asked = torch.tensor(
+            [(s.repetition_penalty, s.temperature, s.top_p, s.min_p) for s in settings], dtype=torch.float64
+        ).to(device)
+        return {
+            "keys": cache.keys,
+            "values": cache.values,
+            "lengths": counts - 1,
+            "tokens": tokens,
+            "prompt": counts,
+            "limit": torch.tensor(limits, device=device),
+            "tail": counts.clone(),
+            "shown": torch.zeros_like(counts),
+            "noise": torch.nn.utils.rnn.pad_sequence(noise, batch_first=True).to(device),
+            "stop": torch.nn.utils.rnn.pad_sequence(stops, batch_first=True),
+            "repetition_penalty": asked[:, 0],
+            "temperature": asked[:, 1],
+            "top_k": torch.tensor([each.top_k for each in settings], device=device),
+            "top_p": asked[:, 2],
+            "min_p": asked[:, 3],
+            "logprobs": torch.tensor([-1 if s.logprobs is None else s.logprobs for s in settings], device=device),
+        }
+
+    def step(self, model: Model[Decoder], state: State) -> tuple[State, list[Chunk]]:
+        """Read each row's last token, draw its next, and tell what is certain of the text."""
+        logits = read(model.net, state)
+        fresh = choose(logits, state)
+        lengths = state["lengths"] + 1
+        state["tokens"].scatter_(1, lengths[:, None], fresh[:, None])
+        infos = explain(logits, fresh, state["logprobs"])
+        return tell(codec_of(model), state | {"lengths": lengths}, infos)
+
+
+def settings_of(model: Model[Decoder], request: Request) -> LanguageSettings:
+    """The request's settings, or the model's own defaults."""
+    if isinstance(request.settings, LanguageSettings):
+        return request.settings
+    if request.settings is not None:
+        raise InputError(
+            "these settings belong to another family",
+            value=type(request.settings).__name__,
+            fix="give a language model LanguageSettings",
+        )
+    return parse(LanguageSettings, model.generation, "the model's generation defaults")
+
+
+def codec_of(model: Model[Decoder]) -> Bpe:
+    """The tokenizer, without which there is no text."""
+    if "codec" not in model.parts:
+        raise ModelError("the model has no tokenizer", fix="put a tokenizer.json into its folder")
+    return model.parts["codec"]
+
+
+def prompt_ids(model: Model[Decoder], prompt: Any) -> list[int]:
+    """A prompt as token ids, checked against the vocabulary and the context."""
+    codec, config = codec_of(model), model.net.config
+    if prompt is None or isinstance(prompt, str):
+        ids: list[int] = codec.ids(prompt or "") or codec.opener
+    elif isinstance(prompt, Sequence) and prompt and all(isinstance(token, int) for token in prompt):
+        ids = list(prompt)
+    else:
+        raise InputError(
+            "the prompt is neither text nor token ids", value=prompt, fix="give a string, a list of numbers, or None"
+        )
+    unknown = next((token for token in ids if not 0 <= token < config.vocab_size), None)
+    if unknown is not None:
+        raise InputError(
+            "the prompt holds an unknown token", value=unknown, fix=f"ids go from 0 to {config.vocab_size - 1}"
+        )
+    if len(ids) > config.max_position_embeddings:
+        raise InputError(
+            "the prompt is longer than the model's context",
+            value=f"{len(ids)} tokens",
+            fix=f"give at most {config.max_position_embeddings}",
+        )
+    return ids
+
+
+def noise_of(seed: int, count: int) -> Float[Tensor, " count"]:
+    """The uniform numbers that draw the tokens of one answer, whatever batch it runs in."""
+    return Rng(seed, 0, torch.arange(count)).uniform("token")
+
+
+def read(net: Decoder, state: State) -> Float[Tensor, "rows vocab"]:
+    """Logits after the last token of each row; the cache takes the token in."""
+    lengths = state["lengths"]
+    room = -(-(int(lengths.max()) + 1) // ROOM) * ROOM
+    cache = Cache(state["keys"], state["values"], lengths).upto(room)
+    hidden = net.model(state["tokens"].gather(1, lengths[:, None]), cache=cache)
+    return F.linear(hidden[:, 0], net.output_weight).float()
+
+
+def choose(logits: Float[Tensor, "rows vocab"], state: State) -> Int[Tensor, " rows"]:
+    """Each row's next token: the likeliest, or one drawn with the row's own noise."""
+    if bool((state["repetition_penalty"] != 1).any()):
+        seen = seen_tokens(state["tokens"], state["lengths"] + 1, logits.shape[1])
+        logits = penalize_repeats(logits, seen, state["repetition_penalty"])
+    largest, likeliest = logits.max(-1)
+    if not bool(largest.isfinite().all()):
+        raise ModelError("the model's logits are not finite", fix="its weights are damaged or its training diverged")
+    drawn = state["temperature"] > 0
+    if not bool(drawn.any()):
+        return likeliest
+    temperature = state["temperature"].where(drawn, 1.0)
+    place = (state["lengths"] + 1 - state["prompt"])[:, None]
+    noise = state["noise"].gather(1, place).squeeze(1)
+    fresh = draw(warp(logits, temperature, state["top_k"], state["top_p"], state["min_p"]), noise)
+    return torch.where(drawn, fresh, likeliest)
+
+
+def explain(
+    logits: Float[Tensor, "rows vocab"], fresh: Int[Tensor, " rows"], asked: Int[Tensor, " rows"]
+) -> list[dict[str, Any]]:
+    """What to say of each row's new token: its id and, where asked for, log-probabilities before any setting."""
+    infos: list[dict[str, Any]] = [{"ids": [token]} for token in fresh.tolist()]
+    most = int(asked.max())
+    if most < 0:
+        return infos
+    log_probs = logits.log_softmax(-1)
+    own = log_probs.gather(1, fresh[:, None]).squeeze(1).tolist()
+    values, ids = (part.tolist() for part in log_probs.topk(min(most, logits.shape[1])))
+    for row, count in enumerate(asked.tolist()):
+        if count >= 0:
+            infos[row]["logprobs"] = [own[row]]
+            infos[row]["top_logprobs"] = [dict(zip(ids[row][:count], values[row][:count], strict=True))]
+    return infos
+
+
+def tell(codec: Bpe, state: State, infos: Sequence[dict[str, Any]]) -> tuple[State, list[Chunk]]:
+    """Say what has become certain of each row's text, and which rows end."""
+    chunks: list[Chunk] = []
+    leaves = [state[name].tolist() for name in ("lengths", "limit", "tail", "shown", "stop")]
+    tails, showns = leaves[2], leaves[3]
+    for row, (length, limit, tail, shown, stop) in enumerate(zip(*leaves, strict=True)):
+        ended, full = infos[row]["ids"][0] == codec.end_id, length + 1 >= limit
+        before, *ids = state["tokens"][row, tail - 1 : length + 1 - ended].tolist()
+        stream = codec.stream()
+        stream.push(before)  # where text goes on, a tokenizer may write what it does not write where text begins
+        text = "".join(map(stream.push, ids))
+        rest = stream.flush()
+        if ended or full:
+            text, rest = text + rest, ""
+        new = text[shown:]
+        given, stopped = release(new, json.loads(bytes(stop).rstrip(b"\0")))
+        if ended or full or stopped:
+            given = given if stopped else len(new)
+            reason = "stop" if stopped or ended else "length"
+            chunks.append(Chunk(row, new[:given], done=True, reason=reason, info=infos[row]))
+            continue
+        chunks.append(Chunk(row, new[:given], info=infos[row]))
+        whole = given == len(new) and not rest
+        tails[row], showns[row] = (length + 1, 0) if whole else (tail, shown + given)
+    device = state["tail"].device
+    return state | {
+        "tail": torch.tensor(tails, device=device),
+        "shown": torch.tensor(showns, device=device),
+    }, chunks
+
+
+SAMPLER = LanguageSampler()
