@@ -33,11 +33,12 @@ Sets = Annotated[list[str] | None, typer.Option("--set", metavar="A.B=C", help="
 ModelName = Annotated[str, typer.Argument(metavar="MODEL", help="A run folder, a model folder, or a run's name.")]
 
 
-def version(wanted: bool) -> None:
-    """Print the version and stop."""
+def version(wanted: bool) -> bool:
+    """Print the version and stop, where it is wanted."""
     if wanted:
         print(makar.__version__)
         raise typer.Exit
+    return wanted
 
 
 @app.callback()
@@ -202,7 +203,7 @@ def run(arguments: Sequence[str] | None) -> int:
     try:
         code: Any = app(args=arguments, prog_name="makar", standalone_mode=False)
     except USAGE_ERROR as fault:
-        return complain(fault, " ".join(cast(Any, fault).format_message().split()) + "; see makar --help", 2)
+        return complain(fault, misuse(cast(Any, fault)), 2)
     except UserError as fault:
         return complain(fault, str(fault), fault.exit_code)
     except MakarError as fault:
@@ -215,6 +216,13 @@ def run(arguments: Sequence[str] | None) -> int:
     if code == 130:  # noqa: PLR2004
         print("makar: stopped", file=sys.stderr)
     return code if isinstance(code, int) else 0
+
+
+def misuse(fault: Any) -> str:
+    """What was wrong with the words of a command, and where to look."""
+    path = fault.ctx.command_path if fault.ctx else "makar"
+    line = " ".join(fault.format_message().split()).rstrip(".")
+    return f"{line[:1].lower()}{line[1:]}; see {path} --help"
 
 
 def complain(fault: BaseException, line: str, code: int) -> int:

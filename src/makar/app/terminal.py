@@ -2,21 +2,28 @@
 
 import json
 import math
+import os
 import sys
 import time
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, is_dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any
 
 from makar.core.errors import InputError
 from makar.core.files import write_atomic
 
 if TYPE_CHECKING:  # imports torch, which a command that only prints has no need of
     from makar.core.nouns import Chunk
+    from makar.train.metrics import Progress
+
+    Show = Callable[[Progress], None]
 
 Say = Callable[[str], None]
+
+EVERY = 10.0
+"""Seconds between lines of progress where stderr is a file or a pipe."""
 
 BETWEEN = "\n---\n"
 """What stands between two answers."""
@@ -34,6 +41,88 @@ def loud(line: str) -> None:
 def say(quiet: bool) -> Say:
     """Where a command's words go."""
     return silent if quiet else loud
+
+
+# Progress --------------------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def training(quiet: bool) -> Generator[tuple[Say, "Show"]]:
+    """Where training says its words and shows its progress: a bar on a terminal, now and then a line elsewhere.
+
+    Args:
+        quiet: Neither.
+    """
+    if quiet or os.environ.get("RANK", "0") != "0":  # of the processes that torchrun started, the first one speaks
+        yield silent, lambda progress: None  # noqa: ARG005
+    elif sys.stderr.isatty():
+        with bar() as both:
+            yield both
+    else:
+        yield loud, lines()
+
+
+def lines() -> "Show":
+    """Progress as plain lines: the first, the last, and one in ten seconds between them."""
+    last = -math.inf
+
+    def show(progress: "Progress") -> None:
+        nonlocal last
+        if progress.step == progress.steps or time.monotonic() - last >= EVERY:
+            last = time.monotonic()
+            loud(f"step {progress.step}/{progress.steps}  {numbers(progress)}")
+
+    return show
+
+
+@contextmanager
+def bar() -> Generator[tuple[Say, "Show"]]:
+    """Progress as a bar at the foot of the terminal; words scroll by above it."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
+    from rich.progress import Progress as Bar
+
+    console = Console(stderr=True, highlight=False)
+    columns = (BarColumn(bar_width=24), MofNCompleteColumn(), TextColumn("{task.description}"))
+    with Bar(*columns, console=console, transient=True) as shown:
+        task = shown.add_task("", visible=False)
+
+        def show(progress: "Progress") -> None:
+            shown.update(
+                task, visible=True, completed=progress.step, total=progress.steps, description=numbers(progress)
+            )
+
+        yield lambda line: console.print(line, markup=False, soft_wrap=True), show
+
+
+def numbers(progress: "Progress") -> str:
+    """Loss, speed, share of the machine's measured peak, time left."""
+    parts = [f"loss {progress.loss:.3f}", f"{quantity(progress.rate)} {progress.units}/s"]
+    if progress.peak_share is not None:
+        parts.append(f"{progress.peak_share:.0%} of peak")
+    if math.isfinite(progress.seconds_left):
+        parts.append(f"{duration(progress.seconds_left)} left")
+    return "  ".join(parts)
+
+
+def quantity(value: float) -> str:
+    """A count in three figures: 740, 12.3k, 1.25M."""
+    for size, suffix in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if value >= size:
+            return f"{value / size:.3g}{suffix}"
+    return f"{value:.3g}"
+
+
+def duration(seconds: float) -> str:
+    """A time as a person says it: 45 s, 3:20, 1:02:45."""
+    whole = round(seconds)
+    if whole < 60:  # noqa: PLR2004
+        return f"{whole} s"
+    hours, rest = divmod(whole, 3600)
+    return f"{hours}:{rest // 60:02}:{rest % 60:02}" if hours else f"{rest // 60}:{rest % 60:02}"
+
+
+# Results ---------------------------------------------------------------------------------------------------------------
 
 
 def emit(value: Any, as_json: bool, text: Callable[[Any], str]) -> None:
@@ -81,23 +170,20 @@ def prompts(prompt: str | None, file: Path | None) -> list[str]:
     return found
 
 
-def write(chunks: Iterable["Chunk"], asked: Sequence[str], count: int, out: TextIO | None = None) -> None:
+def write(chunks: Iterable["Chunk"], asked: Sequence[str], count: int) -> None:
     """Print answers as they come. Rows are made together: the first that is not done is shown live, the others wait.
 
     Args:
         chunks: From `api.stream`; row r answers `asked[r // count]`.
         asked: The prompts, each printed before its answers.
         count: Answers to each prompt.
-        out: stdout unless said otherwise.
     """
-    out = out or sys.stdout
     total, live = len(asked) * count, 0
     waiting = [asked[row // count] for row in range(total)]
     done = [False] * total
 
     def show(text: str) -> None:
-        out.write(text)
-        out.flush()
+        print(text, end="", flush=True)
 
     show(waiting[0])
     for chunk in chunks:
