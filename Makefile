@@ -2,23 +2,27 @@
 PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed-
-export PIP_DISABLE_PIP_VERSION_CHECK := 1
+PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --root-user-action ignore -c constraints.txt
 
-.PHONY: demo test test-slow check bench install docs clean
+.PHONY: help install demo test test-slow check bench docs clean
+
+help:                         ## this list
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 12
 
 install: $(STAMP)all          ## makar with everything a user needs
+
 demo: $(STAMP)all             ## real poems to a trained model that writes, on this machine
 	$(BIN)/makar demo
 
 test: $(STAMP)dev             ## the tests that run on every change
 	$(BIN)/python -m pytest -n 2 --dist worksteal
 
-test-slow: $(STAMP)dev        ## the long forms: kills at random moments, whole parity sweeps, hours of fuzz cut to minutes
+test-slow: $(STAMP)dev        ## the long forms: kills at random moments, whole parity sweeps, long fuzz
 	$(BIN)/python -m pytest -m "slow and not gpu" --timeout 1800
 
 check: $(STAMP)dev            ## format, lint, types, the arrows between rooms, the documents
-	$(BIN)/ruff format --check .
-	$(BIN)/ruff check .
+	$(BIN)/ruff format --quiet --check .
+	$(BIN)/ruff check --quiet .
 	$(BIN)/lint-imports --no-cache
 	$(BIN)/pyright --pythonpath $(BIN)/python
 	$(BIN)/python -m scripts.docs --check
@@ -26,23 +30,23 @@ check: $(STAMP)dev            ## format, lint, types, the arrows between rooms, 
 bench: $(STAMP)dev            ## side by side with the peers; JSON on stdout
 	$(BIN)/python -m benchmarks
 
-docs: $(STAMP)dev             ## write again what is made from the code: schema, help, file tree
+docs: $(STAMP)dev             ## write again what is made from the code: command line, recipes, schema, file tree
 	$(BIN)/python -m scripts.docs
 
-.venv/bin/python:
-	$(PYTHON) -m venv .venv
+clean:                        ## remove what make made; data and runs stay
+	rm -rf .venv .pytest_cache .ruff_cache .hypothesis build src/*.egg-info
 
-$(STAMP)torch: constraints.txt | .venv/bin/python
-	$(BIN)/pip install -q -c constraints.txt torch
-	touch $@
+# torch first: with it in place, nothing after it asks for another build.
+$(STAMP)torch: constraints.txt
+	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(None if (3, 11) <= v < (3, 14) else "makar needs Python 3.11 to 3.13, this is %d.%d: make PYTHON=python3.13" % v[:2])'
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(PIP) torch
+	@touch $@
 
 $(STAMP)all: pyproject.toml constraints.txt $(STAMP)torch
-	$(BIN)/pip install -q -c constraints.txt -e ".[all]"
-	touch $@
+	$(PIP) -e ".[all]"
+	@touch $@
 
 $(STAMP)dev: pyproject.toml constraints.txt $(STAMP)torch
-	$(BIN)/pip install -q -c constraints.txt -e ".[all,dev,peers]"
-	touch $@
-
-clean:
-	rm -rf .venv .pytest_cache .ruff_cache build src/*.egg-info
+	$(PIP) -e ".[all,dev,peers]"
+	@touch $@

@@ -1,9 +1,12 @@
 """makar: train, align, check, run and serve generative models of your own."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from makar.app.api import collect, evaluate, generate, load, plan, stream, train
 
 __version__ = "0.1.0"
-__all__ = ["collect", "evaluate", "generate", "load", "plan", "train"]
+__all__ = ["collect", "evaluate", "generate", "load", "plan", "stream", "train"]
 
 
 def __getattr__(name: str) -> Any:
