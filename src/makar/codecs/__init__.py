@@ -1,0 +1,1 @@
+"""Raw media to tensors and back: the tokenizer."""
