@@ -1,0 +1,346 @@
+"""A run in progress: where it is, what it remembers, how it is written down and brought back."""
+
+import time
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from threading import Event
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from makar.core.device import Machine
+from makar.core.errors import Diverged
+from makar.core.files import mending, read_json, write_json
+from makar.core.nouns import Batch, Cost, Source, StatefulSource, Verdict, Watch
+from makar.core.tensors import check_shapes
+from makar.train import checkpoint as checkpoints
+from makar.train.blocks import compile_blocks, eager, worth_compiling
+from makar.train.checkpoint import Checkpoint
+from makar.train.ema import Average, averaged, update_average
+from makar.train.history import NEAR, History
+from makar.train.metrics import Progress, append
+from makar.train.optim import load_optimizer_state, optimizer_state
+from makar.train.schedule import rate
+from makar.train.step import Record, Setting, train_step
+
+MEASURED = 6  # eager steps before the forecast of what compiling would save
+
+
+@dataclass(frozen=True)
+class Periodic:
+    """A watch and how often it looks.
+
+    Args:
+        name: For the metrics file.
+        watch: Looks at the model, with its averaged weights where there is an average.
+        every: Completed steps between looks; it also looks after the last one.
+    """
+
+    name: str
+    watch: Watch
+    every: int
+
+
+@dataclass
+class Session:
+    """Everything about a run that changes while it trains.
+
+    Args:
+        setting: What does not change: model, objective, players, config, seed, processes, precision.
+        source: Rows.
+        folder: The run's.
+        watches: Who looks at the model, and how often.
+        identity: Whose checkpoints are ours.
+        decisions: What was measured and decided at the first start, obeyed after.
+        average: Averaged weights.
+        stop: Set by a signal.
+        cost: For the rates.
+        machine: For the share of its peak.
+        say: Takes a line for the reader.
+        progress: Takes the state of things after each step.
+    """
+
+    setting: Setting
+    source: Source
+    folder: Path
+    watches: Sequence[Periodic]
+    identity: Mapping[str, Any]
+    decisions: dict[str, Any]
+    average: Average | None
+    stop: Event
+    cost: Cost | None
+    machine: Machine | None
+    say: Callable[[str], None]
+    progress: Callable[[Progress], None] | None
+    step: int = 0
+    history: History = field(default_factory=History)
+    pending: deque[Record] = field(default_factory=deque[Record])
+    seconds: deque[float] = field(default_factory=lambda: deque(maxlen=20))
+    loss: float | None = None
+    interrupted: bool = False
+    compiled: bool = False
+    wanted: bool = False
+    saved: int = -1
+    saved_at: float = field(default_factory=time.monotonic)
+
+    @property
+    def checkpoints(self) -> Path:
+        """Where checkpoints are."""
+        return self.folder / "checkpoints"
+
+    @property
+    def over(self) -> bool:
+        """Whether there is nothing left to do."""
+        return self.step >= self.setting.config.steps or self.history.ended is not None or self.interrupted
+
+    @property
+    def writes(self) -> bool:
+        """Whether this process writes files."""
+        return self.setting.world.rank == 0
+
+    def advance(self) -> None:
+        """Take one step, unless its batch is to be skipped."""
+        self.compile_when_due()
+        if self.step in self.history.skipped:
+            self.log({"kind": "train", "step": self.step, "skipped": True})
+        else:
+            start = time.perf_counter()
+            batch: Batch = self.source.batch(self.step, self.setting.config.batch_size)
+            names, vector = train_step(self.setting, batch, self.step, self.wishes())
+            if self.average is not None and self.setting.config.ema_halflife is not None:
+                update_average(self.average, self.setting.model.net, self.setting.config.ema_halflife, self.step)
+            self.seconds.append(time.perf_counter() - start)
+            self.pending.append(Record(self.step, names, vector, self.seconds[-1]))
+        self.step += 1
+
+    def wishes(self) -> tuple[float, float]:
+        """Whether this process was told to stop, and whether it is time to save."""
+        late = time.monotonic() - self.saved_at > self.setting.config.checkpoint_seconds
+        return float(self.stop.is_set()), float(late and self.writes)
+
+    def hear(self, wishes: Sequence[float]) -> None:
+        """Take in what any process wished for. All hear the same at the same step, so all act alike."""
+        self.interrupted = self.interrupted or wishes[0] > 0
+        self.wanted = self.wanted or wishes[1] > 0
+
+    def settle(self) -> bool:
+        """Read the numbers of past steps: judge them, log them.
+
+        The newest are left for the next time, when the device will have them ready, except before a look or a save.
+
+        Returns:
+            False after a fault: the run is back at its last good checkpoint.
+        """
+        if self.setting.world.size == 1:
+            self.hear(self.wishes())
+        while len(self.pending) > (0 if self.looks() or self.must_save() else 1):
+            record = self.pending.popleft()
+            wishes, players = record.read()
+            self.hear(wishes)
+            numbers = {p.path: (n["loss"], n["norm"]) for p, n in zip(self.setting.players, players, strict=True)}
+            if fault := self.history.judge(numbers):
+                self.go_back(fault, [record.step])
+                return False
+            self.report(record, players)
+        return True
+
+    def looks(self) -> list[Periodic]:
+        """The watches that are to look now."""
+        last = self.step == self.setting.config.steps
+        return [periodic for periodic in self.watches if last or self.step % periodic.every == 0]
+
+    def look(self) -> bool:
+        """Let the watches look; rank 0 does, the others wait for what was said.
+
+        Returns:
+            False if one sent the run back.
+        """
+        for periodic in self.looks():
+            verdict = self.setting.world.agree(self.ask(periodic.watch) if self.writes else None)
+            if verdict.note:
+                self.say(f"step {self.step}: {verdict.note}")
+            line = {"kind": "watch", "watch": periodic.name, "step": self.step, **verdict.logs}
+            self.log(line | ({} if verdict.score is None else {"score": verdict.score}))
+            if verdict.action == "back":
+                since = checkpoints.steps_in(self.checkpoints)[0]
+                self.go_back(verdict.note or f"the watch {periodic.name!r} said back", list(range(since, self.step)))
+                return False
+            self.wanted |= self.history.take(self.step, verdict, self.setting.config.patience)
+        return True
+
+    def ask(self, watch: Watch) -> Verdict:
+        """Show the model to a watch as it would be saved: averaged, in evaluation mode, eager."""
+        net = self.setting.model.net
+        net.eval()
+        with averaged(net, self.average), torch.no_grad(), eager():
+            verdict = watch(self.step, self.setting.model)
+        net.train()
+        return verdict
+
+    def must_save(self) -> bool:
+        """Whether a checkpoint is due: by count, by clock, at an end, or once a skipped batch is well behind."""
+        config = self.setting.config
+        survived = bool(self.history.skipped) and self.step == self.history.skipped[-1] + NEAR + 1
+        return self.step % config.checkpoint_steps == 0 or self.over or self.wanted or survived
+
+    def save(self) -> None:
+        """Write a checkpoint if one is due."""
+        if not self.must_save() or self.saved == self.step:
+            return
+        if self.writes:
+            state = {"identity": dict(self.identity), "history": self.history.to_json()}
+            checkpoints.save(self.checkpoints, Checkpoint(self.step, self.tensors(), state), self.history.best_step)
+        self.saved, self.saved_at, self.wanted = self.step, time.monotonic(), False
+
+    def tensors(self) -> dict[str, Tensor]:
+        """All tensors of a checkpoint, by name."""
+        found = {f"net/{name}": t for name, t in net_tensors(self.setting.model.net).items()}
+        found |= {f"average/{name}": t for name, t in (self.average or {}).items()}
+        for player in self.setting.players:
+            found |= {f"optimizer/{player.path}/{name}": t for name, t in optimizer_state(player).items()}
+        if isinstance(self.source, StatefulSource):
+            found |= {f"source/{name}": t for name, t in self.source.state().items()}
+        return found
+
+    @torch.no_grad()
+    def restore(self, checkpoint: Checkpoint) -> None:
+        """Put the run where the checkpoint was.
+
+        Raises:
+            RunError: The checkpoint is another run's.
+        """
+        checkpoints.check_identity(self.checkpoints, checkpoint.state["identity"], self.identity)
+        put_back(self.checkpoints, net_tensors(self.setting.model.net), under("net/", checkpoint.tensors))
+        if self.average is not None:
+            put_back(self.checkpoints, self.average, under("average/", checkpoint.tensors))
+        for player in self.setting.players:
+            load_optimizer_state(player, under(f"optimizer/{player.path}/", checkpoint.tensors))
+        if isinstance(self.source, StatefulSource):
+            self.source.load_state(under("source/", checkpoint.tensors))
+        self.history = History.from_json(checkpoint.state["history"])
+        self.step = self.saved = checkpoint.step
+        self.pending.clear()
+
+    def resume(self) -> None:
+        """Go on from the newest good checkpoint; the first start writes one, to have something to go back to."""
+        if self.writes:
+            with mending(self.checkpoints):
+                self.checkpoints.mkdir(parents=True, exist_ok=True)
+            checkpoints.tidy(self.checkpoints)
+        newest = self.newest()
+        if newest is None:
+            self.setting.world.equalize(list(net_tensors(self.setting.model.net).values()))
+            self.wanted = True
+            self.save()
+        else:
+            self.restore(newest)
+            if self.step and not self.over:
+                self.say(f"resuming at step {self.step} of {self.setting.config.steps}")
+
+    def newest(self) -> Checkpoint | None:
+        """The newest good checkpoint; rank 0 chooses."""
+        world = self.setting.world
+        found = checkpoints.newest(self.checkpoints, self.say) if self.writes else None
+        step = world.agree(found.step if found else None)
+        return checkpoints.load(self.checkpoints, step) if found is None and step is not None else found
+
+    def go_back(self, reason: str, faulty: list[int]) -> None:
+        """Return to the last good checkpoint and leave the faulty steps' batches out.
+
+        Raises:
+            Diverged: The run was sent back from here before.
+        """
+        at, size, before = faulty[-1], self.setting.config.batch_size, self.history.skipped
+        if self.history.hopeless(at):
+            rows = f"rows {faulty[0] * size} to {(at + 1) * size - 1}"
+            raise Diverged(f"step {at}: {reason}, again after going back and skipping step {before[-1]}; {rows}")
+        newest = self.newest()
+        assert newest is not None, "the first start wrote one"
+        self.restore(newest)
+        self.history.skipped = sorted({*before, *faulty})
+        line = f"{reason}; back to step {self.step}, skipping {span(faulty)}"
+        self.say(f"step {at}: {line}")
+        self.log({"kind": "event", "step": at, "event": "back", "note": line, "skipped": faulty})
+
+    def compile_when_due(self) -> None:
+        """Decide once whether compiling will pay, by the time of eager steps; then obey, from the same step on."""
+        blocks = self.setting.model.family.blocks(self.setting.model.net)
+        if "compile_from" not in self.decisions and len(self.seconds) >= MEASURED:
+            eager_seconds = sorted(self.seconds)[len(self.seconds) // 2]
+            pays = worth_compiling(blocks, eager_seconds, self.setting.config.steps - self.step)
+            self.decisions["compile_from"] = self.setting.world.agree(self.step if pays else None)
+            if self.writes:
+                write_json(self.checkpoints / "decisions.json", self.decisions)
+            if pays:
+                self.say(f"compiling the blocks from step {self.step}: {eager_seconds:.2f} s a step in eager mode")
+        start = self.decisions.get("compile_from")
+        due = start is not None and self.step >= start
+        if due != self.compiled:
+            compile_blocks(blocks, on=due)
+            self.compiled = due
+
+    def report(self, record: Record, players: Sequence[Mapping[str, float]]) -> None:
+        """Log a step that went well, and show how far the run is."""
+        config = self.setting.config
+        self.loss = players[0]["loss"]
+        rows = config.batch_size / (sum(self.seconds) / len(self.seconds))
+        name, each = self.cost.units if self.cost else ("rows", 1)
+        share = None
+        if self.cost and self.machine:
+            peak = self.machine.peak(self.setting.precision) * self.setting.world.size
+            share = rows * self.cost.flops / peak
+        if self.progress:
+            left = (config.steps - record.step - 1) * sum(self.seconds) / len(self.seconds)
+            self.progress(Progress(record.step + 1, config.steps, self.loss, rows * each, name, left, share))
+        if record.step % config.log_every == 0:
+            line: dict[str, Any] = {"kind": "train", "step": record.step}
+            for player, numbers in zip(self.setting.players, players, strict=True):
+                line |= {player.label(key): value for key, value in numbers.items()}
+                line[player.label("loss_hex")] = numbers["loss"].hex()
+            line["learning_rate"] = config.optimizer.learning_rate * rate(config.schedule, record.step, config.steps)
+            line |= {"seconds": record.seconds, f"{name}_per_second": rows * each, "peak_share": share}
+            self.log(line)
+
+    def log(self, line: Mapping[str, Any]) -> None:
+        """Add a line to the metrics file."""
+        if self.writes:
+            append(self.folder / "metrics.jsonl", line)
+
+
+def net_tensors(net: nn.Module) -> dict[str, Tensor]:
+    """Parameters and lasting buffers by name, tied ones once."""
+    unique: dict[int, tuple[str, Tensor]] = {}
+    for name, tensor in net.state_dict(keep_vars=True).items():
+        unique.setdefault(id(tensor), (name, tensor))
+    return dict(unique.values())
+
+
+def under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors whose names begin with a prefix, without it."""
+    return {name[len(prefix) :]: tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+
+
+@torch.no_grad()
+def put_back(where: Path, into: Mapping[str, Tensor], tensors: Mapping[str, Tensor]) -> None:
+    """Copy tensors from a checkpoint over those of the same names.
+
+    Raises:
+        ModelError: Names or shapes differ.
+    """
+    check_shapes(where, tensors, {name: tensor.shape for name, tensor in into.items()})
+    for name, tensor in into.items():
+        tensor.copy_(tensors[name])
+
+
+def read_decisions(folder: Path) -> dict[str, Any]:
+    """What an earlier start of the run decided; empty at the first."""
+    file = folder / "checkpoints" / "decisions.json"
+    return read_json(file) if file.exists() else {}
+
+
+def span(steps: Sequence[int]) -> str:
+    """Steps in words."""
+    return f"step {steps[0]}" if len(steps) == 1 else f"steps {steps[0]} to {steps[-1]}"
