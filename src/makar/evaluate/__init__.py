@@ -1,0 +1,1 @@
+"""What a model's text is worth: likelihood, variety, copying and verse, each beside real held-out text."""
