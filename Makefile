@@ -23,7 +23,7 @@ test-slow: $(STAMP)dev        ## the long forms: kills at random moments, whole 
 check: $(STAMP)dev            ## format, lint, types, the arrows between rooms, the documents
 	$(BIN)/ruff format --quiet --check .
 	$(BIN)/ruff check --quiet .
-	$(BIN)/lint-imports --no-cache
+	$(BIN)/lint-imports --no-cache --no-logo
 	$(BIN)/pyright --pythonpath $(BIN)/python
 	$(BIN)/python -m scripts.docs --check
 

@@ -5,6 +5,7 @@ date, every link that leads nowhere and every example that would not run, and ex
 """
 
 import ast
+import inspect
 import json
 import re
 import shlex
@@ -16,17 +17,18 @@ from typing import Any, cast
 import typer
 
 import makar
+from makar.core.config import Config
 
 ROOT = Path(__file__).parents[1]
 SOURCE = ROOT / "src" / "makar"
 ROOMS = ("core", "nets", "codecs", "data", "train", "families", "engine", "evaluate", "recipes", "app")
 TREE = ("<!-- tree: written by `python -m scripts.docs` -->\n", "<!-- /tree -->\n")
-FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.M | re.S)
+FENCE = re.compile(r"^```(.*)\n(.*?)^```$", re.M | re.S)
 LINK = re.compile(r"!?\[[^\]]*\]\(([^)\s]+)\)")
 MADE = "made by `python -m scripts.docs`: change the code, not this page"
 
 
-def main(check: bool) -> int:
+def main(*, check: bool) -> int:
     """Write the generated pages, or say what is wrong with the documents.
 
     Args:
@@ -44,7 +46,9 @@ def main(check: bool) -> int:
     ]
     for page in pages():
         text = page.read_text(encoding="utf-8")
-        faults += [f"{page.relative_to(ROOT)}: {fault}" for fault in [*broken_links(page, text), *broken_examples(text)]]
+        faults += [
+            f"{page.relative_to(ROOT)}: {fault}" for fault in [*broken_links(page, text), *broken_examples(text)]
+        ]
     print("\n".join(faults) or f"documents: {len(pages())} pages agree with the code", file=sys.stderr)
     return int(bool(faults))
 
@@ -61,11 +65,11 @@ def generated() -> dict[Path, str]:
         readme: with_tree(readme.read_text(encoding="utf-8")),
         ROOT / "docs" / "cli.md": cli_page(),
         ROOT / "docs" / "recipes.md": recipes_page(),
-        ROOT / "docs" / "recipe.schema.json": json.dumps(recipe_schema(), indent=2) + "\n",
+        ROOT / "docs" / "recipe.schema.json": json.dumps(schema(), indent=2) + "\n",
     }
 
 
-# The file tree of the README -------------------------------------------------------------------------------------------
+# The file tree of the README ------------------------------------------------------------------------------------------
 
 
 def with_tree(readme: str) -> str:
@@ -96,7 +100,7 @@ def first_sentence(file: Path) -> str:
     return re.split(r"(?<=[.;])\s", text)[0].rstrip(".;")
 
 
-# The command line ------------------------------------------------------------------------------------------------------
+# The command line -----------------------------------------------------------------------------------------------------
 
 
 def commands() -> dict[str, Any]:
@@ -127,29 +131,110 @@ def cli_page() -> str:
     for words, command in commands().items():
         parts.append(f"## makar {words}\n\n```text\n{help_text(words, command)}\n```\n")
     parts.append(
-        "Results go to stdout, progress and logs to stderr. Exit code 0 is success, 2 is something that you can mend (one line on\n"
-        "stderr: what, where, the value, the fix), 1 is a fault of makar's (`MAKAR_DEBUG=1` shows the traceback), 130 is Ctrl-C.\n"
+        "Results go to stdout, progress and logs to stderr. Exit code 0 is success; 2 is something that you can mend,\n"
+        "said in one line on stderr (what, where, the value, the fix); 1 is a fault of makar's, whose traceback\n"
+        "`MAKAR_DEBUG=1` shows; 130 is Ctrl-C.\n"
     )
     return "\n".join(parts)
 
 
-# Recipes ---------------------------------------------------------------------------------------------------------------
+# Recipes --------------------------------------------------------------------------------------------------------------
 
 
-def recipe_schema() -> dict[str, Any]:
-    """The JSON schema of a recipe file, for editors."""
-    from makar.recipes.recipe import schema
+def schema() -> dict[str, Any]:
+    """The JSON schema of a recipe file, with what the docstrings say of each field, for editors."""
+    from makar.recipes.recipe import recipe_schema
 
-    return schema()
+    made = recipe_schema()
+    classes = {cls.__name__: cls for cls in subclasses(Config)}
+    for table in [*made["$defs"].values(), *(part for part in made["anyOf"] if "properties" in part)]:
+        table["description"] = " ".join(table.get("description", "").split("\n\n")[0].split())
+        for cls in classes[table["title"]].__mro__:
+            for name, said in arguments_of(cls.__doc__ or "").items():
+                if name in table["properties"]:
+                    table["properties"][name].setdefault("description", said)
+    return made
+
+
+def subclasses(cls: type[Config]) -> Iterator[type[Config]]:
+    """Every settings class that is imported."""
+    for child in cls.__subclasses__():
+        yield child
+        yield from subclasses(child)
+
+
+def arguments_of(docstring: str) -> dict[str, str]:
+    """What the Args section of a docstring says of each name."""
+    _, _, section = inspect.cleandoc(docstring).partition("Args:\n")
+    section = section.split("\n\n")[0]
+    entries = re.split(r"^    (?=\w+:)", section, flags=re.M)
+    pairs = (" ".join(entry.split()).partition(": ") for entry in entries if entry.strip())
+    return {name: said for name, _, said in pairs}
 
 
 def recipes_page() -> str:
     """docs/recipes.md: the shipped recipes, and every field that a recipe can set."""
-    parts = [f"# Recipes\n\n<!-- {MADE} -->\n"]
+    from makar.recipes.load import SHIPPED, shipped
+
+    parts = [f"# Recipes\n\n<!-- {MADE} -->\n", RECIPES]
+    parts += ["| recipe | what it makes |\n|---|---|"]
+    for name in shipped():
+        comment = re.match(r"(?:#.*\n)+", (SHIPPED / f"{name}.toml").read_text(encoding="utf-8"))
+        words = " ".join(line.strip("# ") for line in comment[0].splitlines()) if comment else ""
+        parts[-1] += f"\n| `{name}` | {words} |"
+    parts[-1] += "\n"
+    made = schema()
+    recipe = made["anyOf"][0]
+    for path, table in tables(recipe, made["$defs"], ""):
+        title = f"## `{path}`\n" if path else "## At the top\n"
+        parts.append(f"{title}\n{table['description']}\n\n| field | default | |\n|---|---|---|")
+        for name, field in table["properties"].items():
+            if not inner(field, made["$defs"]):
+                needed = name in table.get("required", ())
+                parts[-1] += f"\n| `{name}` | {default(field, needed=needed)} | {field.get('description', '')} |"
+        parts[-1] += "\n"
     return "\n".join(parts)
 
 
-# Links and examples ----------------------------------------------------------------------------------------------------
+RECIPES = """\
+A recipe is a TOML file. `makar train` takes the file or the name of a shipped one; `--set train.steps=500` changes a
+field. A file holds one stage, or several under `[stages.NAME]` that begin from each other with `init = "@NAME"`.
+Editors that know JSON schema can take [recipe.schema.json](recipe.schema.json).
+
+## Shipped
+"""
+
+
+def tables(table: dict[str, Any], known: dict[str, Any], path: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Every table of a recipe by its path; one that may be of several kinds is named once for each."""
+    yield path, table
+    for name, field in table["properties"].items():
+        found = inner(field, known)
+        for each in found:
+            tag = next((p["const"] for p in each["properties"].values() if "const" in p), None)
+            kind = f" ({tag})" if tag and len(found) > 1 else ""
+            yield from tables(each, known, f"{path}.{name}{kind}".lstrip("."))
+
+
+def inner(field: dict[str, Any], known: dict[str, Any]) -> list[dict[str, Any]]:
+    """The tables that a field may hold; none for a plain value."""
+    found = [field, *field.get("anyOf", []), *field.get("oneOf", [])]
+    return [
+        known[part["$ref"].split("/")[-1]]
+        for part in found
+        if "properties" in known.get(str(part.get("$ref", "")).split("/")[-1], {})
+    ]
+
+
+def default(field: dict[str, Any], *, needed: bool) -> str:
+    """A field's default, as TOML writes it."""
+    if needed:
+        return "needed"
+    value = field.get("default", field.get("const"))
+    return "" if value is None else f"`{json.dumps(value)}`"
+
+
+# Links and examples ---------------------------------------------------------------------------------------------------
 
 
 def broken_links(page: Path, text: str) -> Iterator[str]:
@@ -172,7 +257,10 @@ def anchors(text: str) -> set[str]:
 
 
 def broken_examples(text: str) -> Iterator[str]:
-    """Python blocks that do not parse or use what makar lacks; commands and options that do not exist."""
+    """Python blocks that do not parse or use what makar lacks; commands and options that do not exist.
+
+    A fence with a word after its language, such as "python signatures", is no example.
+    """
     for language, body in FENCE.findall(text):
         if language == "python":
             yield from broken_python(body)

@@ -47,7 +47,9 @@ def curves(axes: Axes, run: Run, samples: list[tuple[int, str]]) -> None:
     axes.plot(steps, smooth(losses), color=INK, linewidth=2, label="training")
     seen = [(line["step"], line["loss"]) for line in read_metrics(run.metrics, "watch") if line.get("loss") is not None]
     if seen:
-        axes.plot(*zip(*seen, strict=True), color=BLUE, linewidth=2, marker="o", markersize=5, label="books it never saw")
+        axes.plot(
+            *zip(*seen, strict=True), color=BLUE, linewidth=2, marker="o", markersize=5, label="books it never saw"
+        )
     for step, _ in samples:
         axes.axvline(step, color=RED, linewidth=1, alpha=0.6)
     axes.set_xlim(0, max(steps) * 1.01)
