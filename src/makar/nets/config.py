@@ -20,8 +20,8 @@ class Llama3Scaling(Config):
 
     rope_type: Literal["llama3"] = "llama3"
     factor: float = Field(ge=1)
-    low_freq_factor: float = Field(1.0, gt=0)
-    high_freq_factor: float = Field(4.0, gt=0)
+    low_freq_factor: float = Field(default=1.0, gt=0)
+    high_freq_factor: float = Field(default=4.0, gt=0)
     original_max_position_embeddings: int = Field(gt=0)
 
     @model_validator(mode="after")
@@ -64,23 +64,23 @@ class DecoderConfig(Config):
         initializer_range: Standard deviation of fresh weights.
     """
 
-    vocab_size: int = Field(0, ge=0)
+    vocab_size: int = Field(default=0, ge=0)
     hidden_size: int = Field(gt=0)
     num_hidden_layers: int = Field(gt=0)
     intermediate_size: int = Field(default_factory=default_intermediate, gt=0)
     num_attention_heads: int = Field(default_factory=default_heads, gt=0)
     num_key_value_heads: int = Field(default_factory=lambda known: known["num_attention_heads"], gt=0)
     head_dim: int = Field(default_factory=lambda known: known["hidden_size"] // known["num_attention_heads"], gt=0)
-    max_position_embeddings: int = Field(1024, gt=0)
-    rope_theta: float = Field(10_000.0, gt=0)
+    max_position_embeddings: int = Field(default=1024, gt=0)
+    rope_theta: float = Field(default=10_000.0, gt=0)
     rope_scaling: Llama3Scaling | None = None
-    rms_norm_eps: float = Field(1e-6, gt=0)
+    rms_norm_eps: float = Field(default=1e-6, gt=0)
     tie_word_embeddings: bool = True
     attention_bias: bool = False
     qkv_bias: bool = False
     qk_norm: bool = False
-    sliding_window: int | None = Field(None, gt=0)
-    initializer_range: float = Field(0.02, gt=0, le=1)
+    sliding_window: int | None = Field(default=None, gt=0)
+    initializer_range: float = Field(default=0.02, gt=0, le=1)
 
     @model_validator(mode="after")
     def _fits(self) -> "DecoderConfig":

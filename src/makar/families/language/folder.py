@@ -1,0 +1,180 @@
+"""A language model on disk: the ecosystem's own folder, which `transformers` opens as it stands.
+
+config.json, generation_config.json, model.safetensors in float32 (read also in shards, bfloat16 and float16), and the
+tokenizer's files. Nothing is ever unpickled.
+"""
+
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from makar.codecs.bpe import Bpe
+from makar.core.errors import ModelError
+from makar.core.files import write_json
+from makar.core.nouns import Model
+from makar.core.tensors import check_shapes, load_tensors, save_tensors
+from makar.families.language.config import LanguageConfig
+from makar.families.language.ecosystem import ARCHITECTURES, from_ecosystem, to_ecosystem
+from makar.nets.decoder import Decoder
+
+EMBEDDING, HEAD = "model.embed_tokens.weight", "lm_head.weight"
+
+GENERATION: Mapping[str, str] = {
+    "max_tokens": "max_new_tokens",
+    "repetition_penalty": "repetition_penalty",
+    "temperature": "temperature",
+    "top_k": "top_k",
+    "top_p": "top_p",
+    "min_p": "min_p",
+}
+"""Our settings of generation that generation_config.json knows, and its names for them."""
+
+FLOATS = (torch.float32, torch.bfloat16, torch.float16)
+
+
+PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")
+
+
+def save(model: Model[Decoder], folder: Path) -> None:
+    """Write a model into an existing empty folder."""
+    codec: Bpe | None = model.parts.get("codec")
+    ids = dict.fromkeys(("bos_token_id", "eos_token_id", "pad_token_id"))
+    if codec is not None:
+        ids = {"bos_token_id": codec.opener[0], "eos_token_id": codec.end_id, "pad_token_id": codec.pad_id}
+        codec.save(folder)
+    write_json(folder / "config.json", to_ecosystem(model.net.config) | ids)
+    write_json(folder / "generation_config.json", to_generation_config(model.generation) | ids)
+    save_tensors(folder / "model.safetensors", {name: t.float() for name, t in model.net.state_dict().items()})
+
+
+def recognises(folder: Path) -> bool:
+    """Whether config.json names a kind of model of this family."""
+    try:
+        return read_object(folder / "config.json").get("model_type") in ARCHITECTURES
+    except ModelError:
+        return False
+
+
+def read(folder: Path) -> tuple[LanguageConfig, Decoder, dict[str, Any], dict[str, Any]]:
+    """Read a model's config, net, parts and generation defaults.
+
+    Raises:
+        ModelError: A file is missing, damaged or does not fit the others, or the model is of another kind.
+    """
+    config = from_ecosystem(read_object(folder / "config.json"), folder / "config.json")
+    net = read_net(config, folder)
+    parts: dict[str, Any] = {}
+    if (folder / "tokenizer.json").exists():
+        codec = parts["codec"] = Bpe.load(folder)
+        if codec.vocab_size > config.vocab_size:
+            raise ModelError(
+                "the tokenizer has more tokens than the model",
+                where=folder,
+                value=f"{codec.vocab_size} and {config.vocab_size}",
+                fix="copy both from the same model",
+            )
+    generation = folder / "generation_config.json"
+    return config, net, parts, from_generation_config(read_object(generation)) if generation.exists() else {}
+
+
+def read_net(config: LanguageConfig, folder: Path) -> Decoder:
+    """The net with the folder's weights, in float32; nothing is allocated before the shapes are known to fit."""
+    where, weights = read_weights(folder)
+    layers = {int(found[1]) for name in weights if (found := re.match(r"model\.layers\.(\d+)\.", name))}
+    if layers != set(range(config.num_hidden_layers)):
+        raise ModelError(
+            "config.json and the weights disagree about the number of layers",
+            where=where,
+            value=f"{config.num_hidden_layers} and {len(layers)}",
+            fix="copy the whole folder again",
+        )
+    if config.tie_word_embeddings and HEAD in weights and not torch.equal(weights.pop(HEAD), weights[EMBEDDING]):
+        raise ModelError(
+            f"{HEAD!r} is not the embedding although config.json ties them",
+            where=where,
+            fix="set tie_word_embeddings to false in config.json",
+        )
+    with torch.device("meta"):
+        net = Decoder(config)
+    check_shapes(where, weights, {name: tensor.shape for name, tensor in net.state_dict().items()})
+    net.load_state_dict(weights, assign=True)
+    return net
+
+
+def read_weights(folder: Path) -> tuple[Path, dict[str, Tensor]]:
+    """All tensors of a folder in float32, and the file that lists them."""
+    single, index = folder / "model.safetensors", folder / "model.safetensors.index.json"
+    if single.exists():
+        where, shards = single, [single]
+    elif index.exists():
+        where, shards = index, [folder / name for name in shard_names(index)]
+    elif any(found for pattern in PICKLES for found in folder.glob(pattern)):
+        raise ModelError(
+            "the weights are pickled, and a pickle can run any program",
+            where=folder,
+            fix="save them as safetensors with the tool that made them",
+        )
+    else:
+        raise ModelError("there are no weights", where=single, fix="copy the whole folder again")
+    weights: dict[str, Tensor] = {}
+    for shard in shards:
+        for name, tensor in load_tensors(shard).items():
+            if name.endswith("rotary_emb.inv_freq"):  # very old folders keep what the config already says
+                continue
+            if tensor.dtype not in FLOATS:
+                raise ModelError(
+                    f"tensor {name!r} is not of floating point",
+                    where=shard,
+                    value=str(tensor.dtype),
+                    fix="open the model's unquantised folder",
+                )
+            weights[name] = tensor.float()
+    return where, weights
+
+
+def shard_names(index: Path) -> list[str]:
+    """The files that an index names, none outside its folder."""
+    places = read_object(index).get("weight_map")
+    if not isinstance(places, dict) or not places or not all(isinstance(name, str) for name in places.values()):
+        raise ModelError("the index names no tensor files", where=index, fix="copy the whole folder again")
+    names = sorted(set(places.values()))
+    for name in names:
+        if Path(name).name != name:
+            raise ModelError(
+                "the index names a file outside its folder", where=index, value=name, fix="do not trust it"
+            )
+    return names
+
+
+def read_object(path: Path) -> dict[str, Any]:
+    """A JSON object from a file that somebody else may have written."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ModelError("file is missing", where=path, fix="copy the whole folder again") from None
+    except ValueError as fault:  # broken JSON, broken UTF-8
+        raise ModelError(f"not valid JSON: {fault}", where=path, fix="copy the whole folder again") from None
+    if not isinstance(found, dict):
+        raise ModelError("not a JSON object", where=path, value=found, fix="copy the whole folder again")
+    return found
+
+
+def to_generation_config(generation: Mapping[str, Any]) -> dict[str, Any]:
+    """Our defaults of generation in the ecosystem's words: temperature 0 is `do_sample` false."""
+    known = {theirs: generation[ours] for ours, theirs in GENERATION.items() if generation.get(ours) is not None}
+    if known.get("temperature") == 0:
+        return {name: known[name] for name in ("max_new_tokens", "repetition_penalty") if name in known} | {
+            "do_sample": False
+        }
+    return known | ({"do_sample": True} if known else {})
+
+
+def from_generation_config(found: Mapping[str, Any]) -> dict[str, Any]:
+    """The ecosystem's defaults of generation in our words; what it does not say stays our own default."""
+    known = {ours: found[theirs] for ours, theirs in GENERATION.items() if found.get(theirs) is not None}
+    return known | ({"temperature": 0.0} if found.get("do_sample") is False else {})

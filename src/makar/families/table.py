@@ -1,0 +1,36 @@
+"""The families, by name. A new family is one folder, and here a line in each table. Imports no torch."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from makar.core.config import Config
+from makar.core.errors import RecipeError
+from makar.families.language.config import LanguageConfig
+
+CONFIGS: Mapping[str, type[Config]] = {"language": LanguageConfig}
+"""Settings of each family's net."""
+
+
+def language() -> Any:
+    """Language models."""
+    from makar.families.language.family import FAMILY
+
+    return FAMILY
+
+
+FAMILIES: Mapping[str, Callable[[], Any]] = {"language": language}
+"""The records, made when asked for: they need torch, the settings do not."""
+
+
+def family(name: str) -> Any:
+    """The record of a family.
+
+    Returns:
+        A `core.nouns.Family`, not named in the signature because naming it imports torch.
+
+    Raises:
+        RecipeError: There is none of that name.
+    """
+    if name not in FAMILIES:
+        raise RecipeError("no such family", value=name, fix=f"choose one of: {', '.join(FAMILIES)}")
+    return FAMILIES[name]()
