@@ -29,7 +29,11 @@ def makar(*words, **options):
 def imported(code):
     """The modules that a piece of Python leaves imported."""
     done = subprocess.run(
-        [sys.executable, "-c", f"import sys, json\n{code}\nprint(json.dumps(sorted(sys.modules)), file=sys.__stderr__)"],
+        [
+            sys.executable,
+            "-c",
+            f"import sys, json\n{code}\nprint(json.dumps(sorted(sys.modules)), file=sys.__stderr__)",
+        ],
         capture_output=True,
         text=True,
         check=True,

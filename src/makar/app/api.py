@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from makar.app.terminal import Say
+    from makar.app.look import Inspection, RunState
     from makar.core.nouns import Chunk, Model, Request
     from makar.engine.run import Answer
 
@@ -82,3 +82,37 @@ def requests(
     chosen = parse(model.family.settings, {**model.generation, **settings}, "generation settings")
     prompts = [prompt] if isinstance(prompt, str) else prompt
     return [Request(text or None, seed + k, chosen) for text in prompts for k in range(count)]
+
+
+def runs() -> "list[RunState]":
+    """Every run under ./runs, the newest last."""
+    from makar.app import look
+    from makar.recipes.run import Workspace
+
+    return look.runs(Workspace())
+
+
+def show(run: str | Path) -> "RunState":
+    """Where a run stands, what it was made from and with.
+
+    Args:
+        run: Its name under ./runs, or its folder.
+
+    Raises:
+        RunError: There is none.
+    """
+    from makar.app import look
+    from makar.recipes.run import Workspace
+
+    return look.find_run(run, Workspace())
+
+
+def inspect(path: str | Path) -> "Inspection":
+    """Say what a file, model, run or dataset is, where it comes from, and whether it is intact.
+
+    Raises:
+        InputError: There is nothing at the path.
+    """
+    from makar.app import look
+
+    return look.inspect(Path(path))

@@ -53,7 +53,7 @@ def root(
 
 @app.command()
 def demo(quiet: Quiet = False) -> None:
-    """Real poems to a trained model that writes, small, on this machine; run it again to continue."""
+    """Go from real poems to a model that writes, in minutes."""
     from makar.app.demo import demo
 
     demo(quiet=quiet)
@@ -66,36 +66,36 @@ def collect(
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Collect data: extract, clean, deduplicate, split; with a manifest and a data card."""
-    from makar.app import api, terminal
+    """Extract, clean, deduplicate and split text; count all of it."""
+    from makar.app import api, present, terminal
 
-    manifest = api.collect(sources, out, say=terminal.say(quiet))
-    terminal.emit(manifest, json, terminal.manifest_text)
+    manifest = api.collect(sources, out, say=terminal.say(quiet=quiet))
+    terminal.emit(manifest, present.facts, as_json=json)
 
 
 @app.command()
 def plan(recipe: Recipe, sets: Sets = None, json: Json = False) -> None:
-    """Say what a recipe needs before anything runs: parameters, memory, disk, time."""
-    from makar.app import api, terminal
+    """Forecast memory, disk and time before anything runs."""
+    from makar.app import api, present, terminal
 
-    terminal.emit(api.plan(recipe, sets or ()), json, terminal.plan_text)
+    terminal.emit(api.plan(recipe, sets or ()), present.facts, as_json=json)
 
 
 @app.command()
 def train(
     recipe: Recipe,
     sets: Sets = None,
-    run: Annotated[Path | None, typer.Option(metavar="DIR", help="The run folder; runs/NAME if not said.")] = None,
+    run: Annotated[str | None, typer.Option(metavar="DIR", help="The run folder; runs/RECIPE if not said.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Start although the plan says that it does not fit.")] = False,
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Start a run, or resume it: the same command does both."""
-    from makar.app import api, terminal
+    """Start a run or resume it: the same command does both."""
+    from makar.app import api, present, terminal
 
-    with terminal.training(quiet) as (say, progress):
+    with terminal.training(quiet=quiet) as (say, progress):
         done = api.train(recipe, sets or (), run=run, force=force, say=say, progress=progress)
-    terminal.emit(api.show(done), json, terminal.run_text)
+    terminal.emit(api.show(done), present.run_text, as_json=json)
 
 
 @app.command()
@@ -106,15 +106,17 @@ def generate(
     seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same answers.")] = 0,
     out: Annotated[Path | None, typer.Option(metavar="FILE", help="Write there and not to stdout.")] = None,
     prompts: Annotated[Path | None, typer.Option("--from", metavar="FILE", help="One prompt a line.")] = None,
-    temperature: Annotated[float | None, typer.Option(help="0 takes the likeliest token, 1 the model's own odds.")] = None,
+    temperature: Annotated[float | None, typer.Option(help="0 takes the likeliest token.")] = None,
     top_p: Annotated[float | None, typer.Option(help="Keep the likeliest tokens up to this probability.")] = None,
     top_k: Annotated[int | None, typer.Option(help="Keep this many of the likeliest tokens.")] = None,
-    min_p: Annotated[float | None, typer.Option(help="Drop tokens below this share of the likeliest one's odds.")] = None,
+    min_p: Annotated[float | None, typer.Option(help="Drop tokens below this share of the likeliest's odds.")] = None,
+    repetition_penalty: Annotated[float | None, typer.Option(help="Above 1: avoid tokens seen so far.")] = None,
+    logprobs: Annotated[int | None, typer.Option(help="With --json: log-probabilities, and so many rivals'.")] = None,
     max_tokens: Annotated[int | None, typer.Option(help="Stop after this many tokens.")] = None,
     stop: Annotated[list[str] | None, typer.Option(metavar="TEXT", help="Stop before this text; repeatable.")] = None,
     json: Json = False,
 ) -> None:
-    """Write with a model: streamed as it comes, the same answer for the same seed."""
+    """Write with a model: the same seed gives the same text."""
     from makar.app import api, terminal
 
     given = {
@@ -122,13 +124,16 @@ def generate(
         "top_p": top_p,
         "top_k": top_k,
         "min_p": min_p,
+        "repetition_penalty": repetition_penalty,
+        "logprobs": logprobs,
         "max_tokens": max_tokens,
         "stop": stop or None,
     }
     settings = {name: value for name, value in given.items() if value is not None}
     asked = terminal.prompts(prompt, prompts)
     if json or out is not None:
-        terminal.deliver(api.generate(model, asked, count=count, seed=seed, **settings), json, out)
+        answers = api.generate(model, asked, count=count, seed=seed, **settings)
+        terminal.deliver(answers, asked, count, seed, out, as_json=json)
     else:
         terminal.write(api.stream(model, asked, count=count, seed=seed, **settings), asked, count)
 
@@ -140,10 +145,10 @@ def evaluate(
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Measure a model on held-out text, and write the report into its run folder."""
-    from makar.app import api, terminal
+    """Measure a model on text that it has never seen."""
+    from makar.app import api, present, terminal
 
-    terminal.emit(api.evaluate(model, data, say=terminal.say(quiet)), json, terminal.report_text)
+    terminal.emit(api.evaluate(model, data, say=terminal.say(quiet=quiet)), present.facts, as_json=json)
 
 
 runs_app = typer.Typer(rich_markup_mode=None)
@@ -160,28 +165,29 @@ def runs(context: typer.Context) -> None:
 @runs_app.command("list")
 def list_runs(json: Json = False) -> None:
     """One line for each run under ./runs."""
-    from makar.app import api, terminal
+    from makar.app import api, present, terminal
 
-    terminal.emit(api.runs(), json, terminal.runs_text)
+    terminal.emit(api.runs(), present.runs_text, as_json=json)
 
 
 @runs_app.command("show")
 def show_run(run: ModelName, json: Json = False) -> None:
     """Where a run stands, what it was made from and with."""
-    from makar.app import api, terminal
+    from makar.app import api, present, terminal
 
-    terminal.emit(api.show(run), json, terminal.run_text)
+    terminal.emit(api.show(run), present.run_text, as_json=json)
 
 
 @app.command()
 def inspect(
-    path: Annotated[Path, typer.Argument(metavar="PATH", help="A file, a model, a run or a dataset.")], json: Json = False
+    path: Annotated[Path, typer.Argument(metavar="PATH", help="A file, model, run or dataset.")],
+    json: Json = False,
 ) -> None:
-    """Say what something is, where it comes from, and whether it is intact."""
-    from makar.app import api, terminal
+    """Say what a path is, where it comes from, if it is intact."""
+    from makar.app import api, present, terminal
 
     found = api.inspect(path)
-    terminal.emit(found, json, terminal.inspection_text)
+    terminal.emit(found, present.inspection_text, as_json=json)
     if not found.intact:
         raise typer.Exit(2)
 

@@ -16,6 +16,7 @@ from makar.core.files import write_atomic
 
 if TYPE_CHECKING:  # imports torch, which a command that only prints has no need of
     from makar.core.nouns import Chunk
+    from makar.engine.run import Answer
     from makar.train.metrics import Progress
 
     Show = Callable[[Progress], None]
@@ -38,16 +39,16 @@ def loud(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 
-def say(quiet: bool) -> Say:
+def say(*, quiet: bool) -> Say:
     """Where a command's words go."""
     return silent if quiet else loud
 
 
-# Progress --------------------------------------------------------------------------------------------------------------
+# Progress ---------------------------------------------------------------------------------------------------
 
 
 @contextmanager
-def training(quiet: bool) -> Generator[tuple[Say, "Show"]]:
+def training(*, quiet: bool) -> Generator[tuple[Say, "Show"]]:
     """Where training says its words and shows its progress: a bar on a terminal, now and then a line elsewhere.
 
     Args:
@@ -122,10 +123,10 @@ def duration(seconds: float) -> str:
     return f"{hours}:{rest // 60:02}:{rest % 60:02}" if hours else f"{rest // 60}:{rest % 60:02}"
 
 
-# Results ---------------------------------------------------------------------------------------------------------------
+# Results ----------------------------------------------------------------------------------------------------
 
 
-def emit(value: Any, as_json: bool, text: Callable[[Any], str]) -> None:
+def emit(value: Any, text: Callable[[Any], str], *, as_json: bool) -> None:
     """Print a result: as text for a person, or as one JSON document."""
     print(json.dumps(plain(value), indent=2, ensure_ascii=False) if as_json else text(value))
 
@@ -145,7 +146,7 @@ def plain(value: Any) -> Any:
     return value if isinstance(value, str | int | float | bool | None) else str(value)
 
 
-# Answers ---------------------------------------------------------------------------------------------------------------
+# Answers ----------------------------------------------------------------------------------------------------
 
 
 def prompts(prompt: str | None, file: Path | None) -> list[str]:
@@ -200,12 +201,27 @@ def write(chunks: Iterable["Chunk"], asked: Sequence[str], count: int) -> None:
             show(BETWEEN + waiting[live] if live < total else "\n")
 
 
-def deliver(answers: Sequence[Mapping[str, Any]], as_json: bool, out: Path | None) -> None:
-    """Write whole answers to a file or to stdout."""
+def deliver(
+    answers: "Sequence[Answer]", asked: Sequence[str], count: int, seed: int, out: Path | None, *, as_json: bool
+) -> None:
+    """Write whole answers to a file or to stdout.
+
+    Args:
+        answers: From `api.generate`; answer r continues `asked[r // count]` and was made with seed + r % count.
+        asked: The prompts.
+        count: Answers to each prompt.
+        seed: Of the first answer to each.
+        out: A file, whole or absent; stdout if None.
+        as_json: One document with all that is known of each answer.
+    """
+    rows = [
+        {"prompt": asked[r // count], "text": a.data, "seed": seed + r % count, "reason": a.reason, **a.info}
+        for r, a in enumerate(answers)
+    ]
     if as_json:
-        text = json.dumps(plain({"answers": answers}), indent=2, ensure_ascii=False)
+        text = json.dumps(plain({"answers": rows}), indent=2, ensure_ascii=False)
     else:
-        text = BETWEEN.join(answer["prompt"] + answer["text"] for answer in answers)
+        text = BETWEEN.join(f"{row['prompt']}{row['text'] or ''}" for row in rows)
     if out is None:
         print(text)
     else:

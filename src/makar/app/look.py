@@ -1,0 +1,270 @@
+"""What lies on disk: the runs of a folder, and what any path is, where it comes from, and whether it is intact."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from makar.core.errors import InputError, ModelError, ResourceError, RunError, UserError
+from makar.core.files import lock, read_json, sha256
+from makar.recipes.run import Run, Workspace
+
+Facts = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class RunState:
+    """Where a run stands.
+
+    Args:
+        name: What a command calls it.
+        folder: Where it lies.
+        state: "finished", "running" or "stopped"; the same `makar train` goes on with a stopped one.
+        step: Completed steps.
+        steps: Of the whole run.
+        loss: Of the last logged step.
+        manifest: All that is known of it.
+    """
+
+    name: str
+    folder: Path
+    state: str
+    step: int
+    steps: int
+    loss: float | None
+    manifest: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """What something is.
+
+    Args:
+        kind: In a word or two.
+        path: Where it lies.
+        faults: What is wrong with it; none if it is intact.
+        facts: What it holds and where it comes from.
+    """
+
+    kind: str
+    path: Path
+    faults: Sequence[str]
+    facts: Mapping[str, Any]
+
+    @property
+    def intact(self) -> bool:
+        """Whether nothing was found wrong."""
+        return not self.faults
+
+
+def runs(workspace: Workspace) -> list[RunState]:
+    """Every run, the newest last."""
+    folders = [path.parent for path in workspace.runs.glob("**/recipe.toml")]
+    found = [state_of(Run(folder), str(folder.relative_to(workspace.runs))) for folder in folders]
+    return sorted(found, key=lambda run: str(run.manifest.get("started")))
+
+
+def find_run(name: str | Path, workspace: Workspace) -> RunState:
+    """The run of a name or in a folder.
+
+    Raises:
+        RunError: There is none, with the names there are.
+    """
+    for folder in (Path(name), workspace.runs / name):
+        if (folder / "recipe.toml").is_file():
+            inside = folder.is_relative_to(workspace.runs)
+            return state_of(Run(folder), str(folder.relative_to(workspace.runs) if inside else folder))
+    known = ", ".join(run.name for run in runs(workspace)) or "none"
+    raise RunError("no such run", where=workspace.runs, value=str(name), fix=f"the runs here are: {known}")
+
+
+def state_of(run: Run, name: str) -> RunState:
+    """Where a run stands, from its files alone."""
+    from makar.recipes.load import read_toml
+    from makar.train.metrics import read_metrics
+
+    logged = read_metrics(run.metrics) if run.metrics.is_file() else []
+    losses = [line["loss"] for line in logged if line.get("loss") is not None]
+    state = "finished" if run.finished else "running" if held(run.folder) else "stopped"
+    return RunState(
+        name=name,
+        folder=run.folder,
+        state=state,
+        step=logged[-1]["step"] + 1 if logged else 0,
+        steps=read_toml(run.folder / "recipe.toml")["train"]["steps"],
+        loss=losses[-1] if losses else None,
+        manifest=run.manifest,
+    )
+
+
+def held(folder: Path) -> bool:
+    """Whether a process is working in a run folder."""
+    if not (folder / ".lock").exists():
+        return False
+    try:
+        with lock(folder):
+            return False
+    except RunError:
+        return True
+    except ResourceError:  # somebody else's folder, which we may only read
+        return False
+
+
+# Inspection -------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Findings:
+    """What an inspection has found so far."""
+
+    facts: Facts = field(default_factory=dict[str, Any])
+    faults: list[str] = field(default_factory=list[str])
+
+    def check(self, work: Callable[[], Facts | None]) -> None:
+        """Look at one thing: what it gives are facts, what it raises is a fault."""
+        try:
+            self.facts |= work() or {}
+        except UserError as fault:
+            self.faults.append(str(fault))
+
+
+def inspect(path: Path) -> Inspection:
+    """Say what a path is.
+
+    Raises:
+        InputError: There is nothing.
+    """
+    if not path.exists():
+        raise InputError("no such file or folder", where=path)
+    found = Findings()
+    kind, work = next((kind, work) for kind, knows, work in KINDS if knows(path))
+    work(path, found)
+    return Inspection(kind, path, found.faults, found.facts)
+
+
+def inspect_run(path: Path, found: Findings) -> None:
+    """A run: its checkpoints against their hashes, its model, its recipe against the manifest's hash."""
+    found.check(lambda: plain_state(find_run(path, Workspace())))
+    found.check(lambda: recipe_of(path))
+    for checkpoint in sorted((path / "checkpoints").glob("step-*")):
+        found.check(lambda checkpoint=checkpoint: check_checkpoint(checkpoint))
+    if (path / "model").is_dir():
+        inspect_model(path / "model", found)
+
+
+def plain_state(run: RunState) -> Facts:
+    """A run's state and all of its manifest."""
+    return {"state": run.state, "step": run.step, "steps": run.steps, "loss": run.loss, **run.manifest}
+
+
+def recipe_of(path: Path) -> Facts:
+    """The recipe of a run, checked against the hash in its manifest."""
+    from makar.recipes.load import read_toml
+    from makar.recipes.manifest import hash_of
+
+    recipe = read_toml(path / "recipe.toml")
+    wanted = Run(path).manifest.get("recipe")
+    if wanted is not None and hash_of(recipe) != wanted:
+        raise RunError("the recipe is not the one that the manifest names", where=path / "recipe.toml")
+    return {}
+
+
+def check_checkpoint(path: Path) -> Facts:
+    """One checkpoint against its hash."""
+    state = read_json(path / "state.json")
+    if not (path / "state.safetensors").is_file() or sha256(path / "state.safetensors") != state.get("sha256"):
+        raise ModelError("checkpoint is damaged: its checksum differs", where=path)
+    return {"checkpoint": path.name}
+
+
+def inspect_model(path: Path, found: Findings) -> None:
+    """A model folder: every tensor against its config, and what it is."""
+
+    def opened() -> Facts:
+        from makar.engine.load import open_model
+
+        model = open_model(path)
+        return {
+            "family": model.family.name,
+            "parameters": sum(p.numel() for p in model.net.parameters()),
+            "parts": sorted(model.parts),
+            "generation": dict(model.generation),
+        }
+
+    found.check(opened)
+    found.facts["sha256"] = {file.name: sha256(file) for file in sorted(path.glob("*.safetensors"))}
+
+
+def inspect_dataset(path: Path, found: Findings) -> None:
+    """A dataset: every shard against its hash, and its manifest."""
+
+    def opened() -> Facts:
+        from makar.data.dataset import Dataset
+
+        dataset = Dataset.open(path)
+        return {"hash": dataset.hash, "manifest": dataset.manifest}
+
+    found.check(opened)
+
+
+def inspect_tokens(path: Path, found: Findings) -> None:
+    """Token shards: every file against its hash."""
+
+    def opened() -> Facts:
+        from makar.data.tokens import TokenShards
+
+        meta = read_json(path / "meta.json")
+        shards = TokenShards.open(path, meta.get("tokenizer"))
+        return {"tokens": shards.tokens, "documents": shards.documents, "tokenizer": meta["tokenizer"]}
+
+    found.check(opened)
+
+
+def inspect_tensors(path: Path, found: Findings) -> None:
+    """A tensor file: whether it reads, and the shape of each tensor."""
+
+    def opened() -> Facts:
+        from makar.core.tensors import load_tensors, tensor_metadata
+
+        tensors = load_tensors(path)
+        shapes = {name: f"{str(t.dtype).removeprefix('torch.')} {list(t.shape)}" for name, t in tensors.items()}
+        return {"metadata": tensor_metadata(path), "tensors": shapes}
+
+    found.check(opened)
+    inspect_file(path, found)
+
+
+def inspect_recipe(path: Path, found: Findings) -> None:
+    """A recipe: whether it reads, and its stages."""
+
+    def opened() -> Facts:
+        from makar.recipes.load import load_recipe
+
+        return {"stages": {name: stage.plain() for name, stage in load_recipe(path).stages.items()}}
+
+    found.check(opened)
+    inspect_file(path, found)
+
+
+def inspect_file(path: Path, found: Findings) -> None:
+    """Any file: its size and hash."""
+    found.facts |= {"bytes": path.stat().st_size, "sha256": sha256(path)}
+
+
+def inspect_folder(path: Path, found: Findings) -> None:
+    """Any folder: what is in it."""
+    files = [file for file in path.rglob("*") if file.is_file()]
+    found.facts |= {"files": len(files), "bytes": sum(file.stat().st_size for file in files)}
+
+
+KINDS: Sequence[tuple[str, Callable[[Path], bool], Callable[[Path, Findings], None]]] = (
+    ("run", lambda p: (p / "recipe.toml").is_file(), inspect_run),
+    ("dataset", lambda p: (p / "manifest.json").is_file() and (p / "train").is_dir(), inspect_dataset),
+    ("token shards", lambda p: (p / "meta.json").is_file() and (p / "offsets.bin").is_file(), inspect_tokens),
+    ("model", lambda p: (p / "config.json").is_file(), inspect_model),
+    ("folder", Path.is_dir, inspect_folder),
+    ("tensor file", lambda p: p.suffix == ".safetensors", inspect_tensors),
+    ("recipe", lambda p: p.suffix == ".toml", inspect_recipe),
+    ("file", lambda p: True, inspect_file),  # noqa: ARG005
+)
+"""The kinds of thing by the first question that a path answers with yes."""

@@ -1,0 +1,91 @@
+"""Results as text for a person: aligned, short, nothing that `--json` would not say in full."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from makar.app.terminal import plain
+from makar.core.errors import shorten
+
+if TYPE_CHECKING:
+    from makar.app.look import Inspection, RunState
+
+
+def table(rows: Sequence[Sequence[str]]) -> str:
+    """Rows of cells in aligned columns; the first row is the head."""
+    widths = [max(len(row[k]) for row in rows) for k in range(len(rows[0]))]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
+    )
+
+
+def outline(value: Any, depth: int = 0) -> Iterator[str]:
+    """Nested facts as indented lines, "name: value"."""
+    width = max((len(str(key)) for key, inner in value.items() if not nested(inner)), default=0)
+    for key, inner in value.items():
+        name = str(key).replace("_", " ")
+        if not nested(inner):
+            yield f"{'  ' * depth}{name:<{width}}  {said(inner)}"
+            continue
+        yield f"{'  ' * depth}{name}"
+        if isinstance(inner, Mapping):
+            yield from outline(inner, depth + 1)
+        else:
+            for number, each in enumerate(inner, 1):
+                yield from outline({str(number): each}, depth + 1)
+
+
+def nested(value: Any) -> bool:
+    """Whether a value needs lines of its own."""
+    return bool(value) and (
+        isinstance(value, Mapping) or (isinstance(value, list) and any(isinstance(each, Mapping) for each in value))
+    )
+
+
+def said(value: Any) -> str:
+    """A plain value on one line."""
+    if isinstance(value, list):
+        return ", ".join(map(said, value)) or "none"
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    if isinstance(value, int) and not isinstance(value, bool):
+        return f"{value:,}"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return shorten(str(value), 160)[1:-1] if value else "none"
+
+
+def facts(value: Any) -> str:
+    """Any result as an outline."""
+    return "\n".join(outline(plain(value)))
+
+
+def runs_text(found: "Sequence[RunState]") -> str:
+    """The runs, a line each."""
+    if not found:
+        return "no runs under ./runs yet: makar train poems-quick makes one"
+    head = ("run", "state", "step", "loss", "started")
+    rows = [
+        (
+            run.name,
+            run.state,
+            f"{run.step}/{run.steps}",
+            "" if run.loss is None else f"{run.loss:.4f}",
+            str(run.manifest.get("started", "")),
+        )
+        for run in found
+    ]
+    return table([head, *rows])
+
+
+def run_text(run: "RunState") -> str:
+    """A run: where it stands, then all that is known of it."""
+    head = f"{run.name}: {run.state}, step {run.step} of {run.steps}"
+    loss = "" if run.loss is None else f", loss {run.loss:.4f}"
+    return f"{head}{loss}\n{run.folder}\n\n{facts(run.manifest)}"
+
+
+def inspection_text(found: "Inspection") -> str:
+    """What something is, whether it is intact, and the facts."""
+    verdict = "intact" if found.intact else f"{len(found.faults)} fault(s)"
+    lines = [f"{found.path}: {found.kind}, {verdict}", *(f"  fault: {fault}" for fault in found.faults)]
+    return "\n".join([*lines, "", facts(found.facts)]).rstrip()
