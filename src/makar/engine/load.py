@@ -1,12 +1,16 @@
 """Opens a model, however it is named: a model folder, a run folder, or a run's name."""
 
 import difflib
+import json
 from pathlib import Path
 from typing import Any
 
 from makar.core.errors import ModelError
 from makar.core.nouns import Model
 from makar.families.table import CONFIGS, family
+
+INDEXES = ("config.json", "model_index.json")
+"""The file that says what a model folder holds: a model of transformers or diffusers, or a pipeline of several."""
 
 RUNS = Path("runs")
 """Where runs lie that are called by their name alone."""
@@ -28,7 +32,10 @@ def open_model(path: Path | str) -> Model[Any]:
         if found.folder.recognises(folder):
             return found.folder.load(folder)
     raise ModelError(
-        "no family knows this kind of model", where=folder, fix=f"makar opens these families: {', '.join(CONFIGS)}"
+        "no family knows this kind of model",
+        where=folder,
+        value=kind_of(folder),
+        fix=f"makar opens models of these families: {', '.join(CONFIGS)}",
     )
 
 
@@ -49,6 +56,21 @@ def find_model(path: Path) -> Path:
     if (place / "recipe.toml").exists() and not (place / "model").is_dir():
         raise ModelError("this run has no finished model yet", where=place, fix="run its `makar train` again to finish")
     model = place / "model" if (place / "model").is_dir() else place
-    if not any(model.glob("*.json")):
-        raise ModelError("this folder holds no model", where=model, fix="name a folder with a config.json")
+    if not any((model / name).is_file() for name in INDEXES):
+        raise ModelError("this folder holds no model: config.json is missing", where=model, fix="copy the whole folder")
     return model
+
+
+def kind_of(folder: Path) -> object:
+    """What a model folder says that it holds.
+
+    Raises:
+        ModelError: It is not JSON.
+    """
+    index = next(folder / name for name in INDEXES if (folder / name).is_file())
+    try:
+        content = json.loads(index.read_text(encoding="utf-8"))
+    except ValueError as fault:
+        raise ModelError(f"not valid JSON: {fault}", where=index, fix="copy the whole folder again") from None
+    named = content if isinstance(content, dict) else {}
+    return named.get("model_type") or named.get("_class_name") or "no model_type"

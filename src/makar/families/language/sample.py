@@ -62,7 +62,7 @@ class LanguageSampler:
         if longest:
             net.model(tokens[:, :longest], cache=cache.upto(longest))
         noise = [
-            noise_of(request.seed, limit - len(prompt) if each.temperature else 0)
+            noise_of(request.seed, limit - len(prompt)) if each.temperature else torch.zeros(0)
             for request, prompt, limit, each in zip(requests, prompts, limits, settings, strict=True)
         ]
         stops = [torch.frombuffer(bytearray(json.dumps(each.stop).encode()), dtype=torch.uint8) for each in settings]
