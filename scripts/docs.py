@@ -23,7 +23,7 @@ ROOT = Path(__file__).parents[1]
 SOURCE = ROOT / "src" / "makar"
 ROOMS = ("core", "nets", "codecs", "data", "train", "families", "engine", "evaluate", "recipes", "app")
 TREE = ("<!-- tree: written by `python -m scripts.docs` -->\n", "<!-- /tree -->\n")
-FENCE = re.compile(r"^```(.*)\n(.*?)^```$", re.M | re.S)
+FENCE = re.compile(r"^```([^\n]*)\n(.*?)^```$", re.M | re.S)
 LINK = re.compile(r"!?\[[^\]]*\]\(([^)\s]+)\)")
 MADE = "made by `python -m scripts.docs`: change the code, not this page"
 
@@ -239,7 +239,7 @@ def default(field: dict[str, Any], *, needed: bool) -> str:
 
 def broken_links(page: Path, text: str) -> Iterator[str]:
     """Links to files of the repository that are not there, and to headings that no page has."""
-    for target in LINK.findall(FENCE.sub("", text)):
+    for target in LINK.findall(re.sub(r"`[^`\n]*`", "", FENCE.sub("", text))):
         if "://" in target or target.startswith("mailto:"):
             continue
         name, _, heading = target.partition("#")

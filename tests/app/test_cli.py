@@ -9,15 +9,8 @@ import time
 
 import pytest
 
-from makar.app import api, cli
+from makar.app import api
 from makar.core.errors import Diverged, RecipeError
-
-
-def call(*words, code=0):
-    """Run a command in this process and hand back nothing: the streams are capsys's."""
-    with pytest.raises(SystemExit) as stopped:
-        cli.main(list(words))
-    assert stopped.value.code == code
 
 
 def makar(*words, **options):
@@ -63,10 +56,9 @@ def test_help_answers_at_once(record_property):
     assert busy < 0.3  # processor time, which other work on the machine stretches less than the clock's
 
 
-@pytest.mark.parametrize("words", [["--help"], ["train", "--help"], ["--version"], ["runs", "show", "-h"]])
-def test_help_goes_to_stdout(words, capsys):
-    call(*words)
-    out, err = capsys.readouterr()
+@pytest.mark.parametrize("words", [["--help"], ["train", "--help"], ["--version"], ["runs", "-h"]])
+def test_help_goes_to_stdout(words, call):
+    out, err = call(*words)
     assert out.strip()
     assert not err
 
@@ -80,11 +72,11 @@ def test_help_goes_to_stdout(words, capsys):
         ["generate", "model", "--count", "0"],
         ["generate", "model", "--temperature", "warm"],
         ["runs", "destroy"],
+        ["runs", "show"],
     ],
 )
-def test_misuse_is_one_line_and_exit_code_2(words, capsys):
-    call(*words, code=2)
-    out, err = capsys.readouterr()
+def test_misuse_is_one_line_and_exit_code_2(words, call):
+    out, err = call(*words, code=2)
     assert not out
     assert err.startswith("makar: ")
     assert err.count("\n") == 1
@@ -100,30 +92,26 @@ def test_what_the_reader_can_mend_is_one_line_and_exit_code_2():
 
 
 @pytest.mark.parametrize("fault", [ValueError("two\nlines"), Diverged("the loss is not finite at step 7")])
-def test_what_the_reader_cannot_mend_is_one_line_and_exit_code_1(fault, capsys, monkeypatch):
+def test_what_the_reader_cannot_mend_is_one_line_and_exit_code_1(fault, call, monkeypatch):
     monkeypatch.setattr(api, "plan", raiser(fault))
-    monkeypatch.delenv("MAKAR_DEBUG", raising=False)
-    call("plan", "poems", code=1)
-    out, err = capsys.readouterr()
+    out, err = call("plan", "poems", code=1)
     assert not out
     assert err.count("\n") == 1
     assert err.startswith("makar: ")
     assert ("MAKAR_DEBUG=1" in err) == isinstance(fault, ValueError)
 
 
-def test_the_traceback_can_be_asked_for(capsys, monkeypatch):
+def test_the_traceback_can_be_asked_for(call, monkeypatch):
     monkeypatch.setattr(api, "plan", raiser(RecipeError("wrong", where="here")))
     monkeypatch.setenv("MAKAR_DEBUG", "1")
-    call("plan", "poems", code=2)
-    err = capsys.readouterr().err
+    err = call("plan", "poems", code=2).err
     assert "Traceback" in err
     assert err.endswith("makar: here: wrong\n")
 
 
-def test_control_c_is_quiet(capsys, monkeypatch):
+def test_control_c_is_quiet(call, monkeypatch):
     monkeypatch.setattr(api, "plan", raiser(KeyboardInterrupt()))
-    call("plan", "poems", code=130)
-    assert capsys.readouterr().err == "makar: stopped\n"
+    assert call("plan", "poems", code=130).err == "makar: stopped\n"
 
 
 def test_a_reader_that_leaves_is_no_fault():

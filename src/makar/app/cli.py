@@ -10,7 +10,7 @@ import traceback
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Annotated, Any, cast
+from typing import Annotated, Any, Literal, cast
 
 import typer
 
@@ -131,6 +131,7 @@ def generate(
     }
     settings = {name: value for name, value in given.items() if value is not None}
     asked = terminal.prompts(prompt, prompts)
+    terminal.check_out(out)
     if json or out is not None:
         answers = api.generate(model, asked, count=count, seed=seed, **settings)
         terminal.deliver(answers, asked, count, seed, out, as_json=json)
@@ -151,31 +152,21 @@ def evaluate(
     terminal.emit(api.evaluate(model, data, say=terminal.say(quiet=quiet)), present.facts, as_json=json)
 
 
-runs_app = typer.Typer(rich_markup_mode=None)
-app.add_typer(runs_app, name="runs", help="List the runs under ./runs, or show one.", invoke_without_command=True)
-
-
-@runs_app.callback()
-def runs(context: typer.Context) -> None:
+@app.command()
+def runs(
+    what: Annotated[Literal["list", "show"], typer.Argument(help="A line for each run, or all of one.")] = "list",
+    run: Annotated[str | None, typer.Argument(metavar="[RUN]", help="Which one: its name or folder.")] = None,
+    json: Json = False,
+) -> None:
     """List the runs under ./runs, or show one."""
-    if context.invoked_subcommand is None:
-        list_runs()
-
-
-@runs_app.command("list")
-def list_runs(json: Json = False) -> None:
-    """One line for each run under ./runs."""
     from makar.app import api, present, terminal
 
-    terminal.emit(api.runs(), present.runs_text, as_json=json)
-
-
-@runs_app.command("show")
-def show_run(run: ModelName, json: Json = False) -> None:
-    """Where a run stands, what it was made from and with."""
-    from makar.app import api, present, terminal
-
-    terminal.emit(api.show(run), present.run_text, as_json=json)
+    if what == "list":
+        terminal.emit(api.runs(), present.runs_text, as_json=json)
+    elif run is None:
+        raise UserError("no run named", where="makar runs show", fix="makar runs lists them")
+    else:
+        terminal.emit(api.show(run), present.run_text, as_json=json)
 
 
 @app.command()

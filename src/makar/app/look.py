@@ -42,19 +42,16 @@ class Inspection:
     Args:
         kind: In a word or two.
         path: Where it lies.
-        faults: What is wrong with it; none if it is intact.
+        intact: Whether nothing was found wrong.
+        faults: What was.
         facts: What it holds and where it comes from.
     """
 
     kind: str
     path: Path
+    intact: bool
     faults: Sequence[str]
     facts: Mapping[str, Any]
-
-    @property
-    def intact(self) -> bool:
-        """Whether nothing was found wrong."""
-        return not self.faults
 
 
 def runs(workspace: Workspace) -> list[RunState]:
@@ -139,7 +136,7 @@ def inspect(path: Path) -> Inspection:
     found = Findings()
     kind, work = next((kind, work) for kind, knows, work in KINDS if knows(path))
     work(path, found)
-    return Inspection(kind, path, found.faults, found.facts)
+    return Inspection(kind, path, not found.faults, found.faults, found.facts)
 
 
 def inspect_run(path: Path, found: Findings) -> None:

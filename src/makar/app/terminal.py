@@ -171,6 +171,17 @@ def prompts(prompt: str | None, file: Path | None) -> list[str]:
     return found
 
 
+def check_out(out: Path | None) -> None:
+    """Refuse a file that could not be written, before the work is done.
+
+    Raises:
+        InputError: It is a folder, or in none.
+    """
+    if out is not None and (out.is_dir() or not out.parent.is_dir()):
+        what = "is a folder" if out.is_dir() else "its folder does not exist"
+        raise InputError(what, where=out, fix="name a file in a folder that is there")
+
+
 def write(chunks: Iterable["Chunk"], asked: Sequence[str], count: int) -> None:
     """Print answers as they come. Rows are made together: the first that is not done is shown live, the others wait.
 

@@ -18,6 +18,7 @@ class Optimizer(Config):
     AdamW's, so that one learning rate and one decay serve both. Paper: Liu et al. 2025, arXiv:2502.16982, eq. 4.
 
     Args:
+        name: Which of the two.
         learning_rate: The peak; the schedule scales it.
         weight_decay: Decoupled, times the learning rate.
         betas: Decay of AdamW's first and second moment.

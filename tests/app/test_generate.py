@@ -1,0 +1,92 @@
+"""`makar generate` and the functions behind it."""
+
+import io
+import json
+
+import pytest
+
+import makar
+
+
+def test_from_python_and_from_the_command_line_it_is_the_same_text(workspace, call):
+    answer = makar.generate("first", "the moon", seed=3)[0]
+    out, err = call("generate", "first", "the moon", "--seed", "3")
+    assert out == f"the moon{answer.data}\n"
+    assert not err
+
+
+@pytest.mark.parametrize("name", ["first", "runs/first", "runs/first/model"])
+def test_a_model_has_three_names(workspace, call, name):
+    assert call("generate", name, "the").out == call("generate", "first", "the").out
+
+
+def test_an_open_model_can_be_handed_in(workspace):
+    opened = makar.load("first")
+    assert makar.load(opened) is opened
+    assert makar.generate(opened, "the")[0].data == makar.generate("first", "the")[0].data
+
+
+def test_the_second_answer_is_the_first_of_the_next_seed(workspace, call):
+    both = call("generate", "first", "the", "--count", "2", "--seed", "5").out
+    single = [call("generate", "first", "the", "--seed", seed).out.removesuffix("\n") for seed in ("5", "6")]
+    assert both == "\n---\n".join(single) + "\n"
+    assert single[0] != single[1]
+
+
+def test_streamed_pieces_make_the_answer(workspace):
+    pieces = list(makar.stream("first", "the moon", seed=1))
+    assert len(pieces) > 1
+    assert "".join(piece.data or "" for piece in pieces) == makar.generate("first", "the moon", seed=1)[0].data
+
+
+def test_json_is_one_document_with_everything(workspace, call):
+    document = json.loads(call("generate", "first", "the", "--count", "2", "--logprobs", "1", "--json").out)
+    first, second = document["answers"]
+    assert (first["prompt"], first["seed"], second["seed"]) == ("the", 0, 1)
+    assert first["reason"] in ("stop", "length")
+    assert len(first["logprobs"]) == len(first["ids"]) == len(first["top_logprobs"])
+
+
+def test_settings_reach_the_model(workspace, call):
+    document = json.loads(call("generate", "first", "the", "--max-tokens", "3", "--json").out)
+    assert len(document["answers"][0]["ids"]) == 3
+    cold = [call("generate", "first", "the", "--temperature", "0", "--seed", seed).out for seed in ("1", "2")]
+    assert cold[0] == cold[1] == call("generate", "first", "the", "--top-k", "1").out
+    assert cold[0] == call("generate", "first", "the", "--top-p", "0.000001").out
+    assert cold[0] == call("generate", "first", "the", "--min-p", "1").out
+    letter = makar.generate("first", "the", temperature=0)[0].data[3]
+    assert letter not in makar.generate("first", "the", temperature=0, stop=[letter])[0].data
+    assert cold[0] != call("generate", "first", "the", "--temperature", "0", "--repetition-penalty", "50").out
+
+
+def test_out_writes_a_file_and_nothing_to_stdout(workspace, call):
+    shown = call("generate", "first", "the").out
+    assert call("generate", "first", "the", "--out", "poem.txt").out == ""
+    assert (workspace / "poem.txt").read_text() == shown
+
+
+def test_prompts_from_a_file_and_from_stdin(workspace, call, monkeypatch):
+    (workspace / "prompts.txt").write_text("the\nmoon\n")
+    both = call("generate", "first", "--from", "prompts.txt").out
+    assert both.split("\n---\n")[1] == call("generate", "first", "moon").out
+    monkeypatch.setattr("sys.stdin", io.StringIO("moon\n"))
+    assert call("generate", "first", "-").out == call("generate", "first", "moon").out
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["second", "the"], "no such model"),
+        (["first", "the", "--temperature", "-1"], "'temperature'"),
+        (["first", "the", "--top-p", "1.5"], "'top_p'"),
+        (["first", "the", "--stop", ""], "'stop.0'"),
+        (["first", "moon " * 30], "64"),
+        (["first", "the", "--from", "prompts.txt"], "both"),
+        (["first", "the", "--out", "nowhere/poem.txt"], "nowhere"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_code_2(workspace, call, words, said):
+    out, err = call("generate", *words, code=2)
+    assert err.startswith("makar: ")
+    assert err.count("\n") == 1
+    assert said in err

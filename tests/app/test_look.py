@@ -1,0 +1,98 @@
+"""`makar runs` and `makar inspect`."""
+
+import json
+
+import pytest
+from safetensors.torch import load_file, save_file
+
+from makar.app import look
+from makar.core.files import lock, sha256, write_json
+from makar.recipes.run import Workspace
+
+
+def test_no_runs_is_said(tmp_path, monkeypatch, call):
+    monkeypatch.chdir(tmp_path)
+    assert call("runs").out == "no runs under ./runs yet: makar train poems-quick makes one\n"
+
+
+def test_a_line_for_each_run(workspace, call):
+    head, line = call("runs").out.splitlines()
+    assert head.split() == ["run", "state", "step", "loss", "started"]
+    assert line.split() == ["first", "finished", "20/20", "3.1000", "2026"]
+    assert call("runs", "list").out.splitlines() == [head, line]
+    assert json.loads(call("runs", "list", "--json").out)[0]["name"] == "first"
+
+
+def test_the_state_of_a_run(workspace):
+    write_json(workspace / "runs" / "first" / "manifest.json", {"name": "first"})
+    assert look.find_run("first", Workspace()).state == "stopped"
+    with lock(workspace / "runs" / "first"):
+        assert look.find_run("runs/first", Workspace()).state == "running"
+
+
+def test_show_says_all_of_the_manifest(workspace, call):
+    out = call("runs", "show", "first").out
+    assert out.startswith("first: finished, step 20 of 20, loss 3.1000\nruns/first\n")
+    assert sha256(workspace / "runs/first/model/model.safetensors") not in out
+    assert json.loads(call("runs", "show", "first", "--json").out)["manifest"]["started"] == "2026"
+
+
+def test_an_unknown_run_names_the_known_ones(workspace, call):
+    assert "the runs here are: first" in call("runs", "show", "frist", code=2).err
+
+
+def test_a_run_is_intact(workspace, call):
+    out = call("inspect", "runs/first").out
+    assert out.startswith("runs/first: run, intact\n")
+    assert sha256(workspace / "runs/first/model/model.safetensors") in out
+
+
+def truncate(run):
+    path = run / "model" / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:-8])
+
+
+def reshape(run):
+    path = run / "model" / "model.safetensors"
+    tensors = load_file(path)
+    name = next(iter(tensors))
+    save_file(tensors | {name: tensors[name][:-1].clone()}, path, metadata={"format": "pt"})
+
+
+def edit_recipe(run):
+    (run / "recipe.toml").write_text((run / "recipe.toml").read_text().replace("steps = 20", "steps = 30"))
+
+
+def spoil_checkpoint(run):
+    place = run / "checkpoints" / "step-00000020"
+    place.mkdir(parents=True)
+    (place / "state.safetensors").write_bytes(b"flipped")
+    write_json(place / "state.json", {"sha256": "0" * 64})
+
+
+@pytest.mark.parametrize(
+    ("harm", "said"),
+    [
+        (truncate, "damaged"),
+        (reshape, "another shape"),
+        (edit_recipe, "manifest"),
+        (spoil_checkpoint, "checkpoint is damaged"),
+    ],
+)
+def test_a_harmed_run_is_not(workspace, call, harm, said):
+    harm(workspace / "runs" / "first")
+    out = call("inspect", "runs/first", code=2).out
+    assert out.startswith("runs/first: run, 1 fault(s)\n  fault: ")
+    assert said in out.splitlines()[1]
+    assert not json.loads(call("inspect", "runs/first", "--json", code=2).out)["intact"]
+
+
+def test_kinds_of_files(workspace, call):
+    (workspace / "mine.toml").write_text("[data]\nsources = ['a']\n[train]\nsteps = 1\n")
+    (workspace / "note.txt").write_text("hello")
+    assert call("inspect", "runs/first/model").out.startswith("runs/first/model: model, intact\n")
+    assert "tensor file, intact" in call("inspect", "runs/first/model/model.safetensors").out
+    assert "file, intact" in call("inspect", "note.txt").out
+    assert "folder, intact" in call("inspect", "runs").out
+    assert "recipe, 1 fault(s)" in call("inspect", "mine.toml", code=2).out
+    assert "no such file or folder" in call("inspect", "nothing", code=2).err
