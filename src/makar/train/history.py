@@ -40,9 +40,9 @@ class History:
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> "History":
         """From plain data."""
-        history = cls(**data)
-        history.window = {player: [(loss, norm) for loss, norm in past] for player, past in data["window"].items()}
-        return history
+        window = {player: [(loss, norm) for loss, norm in past] for player, past in data["window"].items()}
+        plain = {name: value for name, value in data.items() if name != "window"}
+        return cls(window=window, **plain)
 
     def judge(self, numbers: Mapping[str, tuple[float, float]]) -> str | None:
         """Take in a step's loss and gradient norm of each player.

@@ -1,0 +1,5 @@
+"""Four small families on two-dimensional data: they keep the trainer, the engine and the folders from knowing only text."""
+
+from tests.contract.toys import clip, diffusion, gan, vae
+
+TOYS = {family.name: family for family in (diffusion.FAMILY, gan.FAMILY, vae.FAMILY, clip.FAMILY)}
