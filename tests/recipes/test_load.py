@@ -110,17 +110,23 @@ def test_set_changes_fields(write):
 @pytest.mark.parametrize(
     ("sets", "said"),
     [
-        (["train.stpes=10"], ["unknown field 'train.stpes'", "got 10", "did you mean 'steps'?", "--set train.stpes=10"]),
+        (
+            ["train.stpes=10"],
+            ["unknown field 'train.stpes'", "got 10", "did you mean 'steps'?", "--set train.stpes=10"],
+        ),
         (["model.hiden_size=8"], ["unknown field 'model.hiden_size'", "did you mean 'hidden_size'?"]),
         (["modle.hidden_size=8"], ["unknown field 'modle'", "did you mean 'model'?"]),
-        (["data.collect.min_charcters=8"], ["unknown field 'data.collect.min_charcters'", "did you mean"]),
-        (["train.steps=-1"], ["field 'train.steps'", "got -1", "greater than 0"]),
+        (["data.collect.min_char=8"], ["unknown field 'data.collect.min_char'", "did you mean 'min_chars'?"]),
+        (["train.steps=-1"], ["field 'train.steps'", "got -1", "it must be greater than 0"]),
         (["train.steps=many"], ["field 'train.steps'", "got 'many'", "valid integer"]),
         (["train.steps=1.5"], ["field 'train.steps'", "got 1.5"]),
-        (["model.hidden_size=-64"], ["field 'model.hidden_size'", "got -64", "greater than 0"]),
+        (["model.hidden_size=-64"], ["field 'model.hidden_size'", "got -64", "it must be greater than 0"]),
         (["model.num_attention_heads=3"], ["field 'model'", "divi", "64", "3"]),
         (["model.family=langage"], ["field 'model.family'", "got 'langage'", "language"]),
-        (["train.optimizer.name=muom"], ["field 'train.optimizer.name'", "got 'muom'", "did you mean 'muon'?", "adamw"]),
+        (
+            ["train.optimizer.name=muom"],
+            ["field 'train.optimizer.name'", "got 'muom'", "did you mean 'muon'?", "adamw"],
+        ),
         (["train.schedule.name=cosin"], ["field 'train.schedule.name'", "did you mean 'cosine'?", "wsd"]),
         (["train.schedule={name='wsd', dcay=0.1}"], ["unknown field 'train.schedule.dcay'", "did you mean 'decay'?"]),
         (["train.schedule={warmup=0.1}"], ["field 'train.schedule.name' is missing"]),

@@ -42,7 +42,8 @@ def explain(fault: ValidationError, cls: type[BaseModel], where: object) -> Reci
 
     An unknown key is reported before anything else, because a typo is often the cause of the rest.
     """
-    errors = sorted(fault.errors(), key=lambda e: e["type"] != "extra_forbidden")
+    found = [error for error in fault.errors() if error["type"] != "default_factory_not_called"]  # follows from another
+    errors = sorted(found, key=lambda e: e["type"] != "extra_forbidden")
     first = errors[0]
     loc, context = [str(part) for part in first["loc"]], first.get("ctx", {})
     more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
@@ -62,8 +63,8 @@ def explain(fault: ValidationError, cls: type[BaseModel], where: object) -> Reci
         case "literal_error" | "enum":
             fix = choices(value, context["expected"])
         case _:
-            message = first["msg"].removeprefix("Value error, ")
-            fix = message[:1].lower() + message[1:]
+            message = first["msg"].removeprefix("Value error, ").replace("Input should be", "it must be")
+            fix = message[:1].lower() + re.sub(" or instance of .*", "", message[1:])
     if isinstance(value, Mapping):  # several fields that do not fit together: the message names them
         value = None
     what = f"field {path!r}{more}" if path else f"the settings do not fit together{more}"

@@ -1,38 +1,23 @@
 """The picture of a run: training and validation loss over the steps, from `metrics.jsonl` alone."""
 
 import io
-import json
 from pathlib import Path
-from typing import Any
 
 from makar.core.errors import ResourceError
 from makar.core.files import write_atomic
+from makar.train.metrics import read_metrics
 
 Curve = list[tuple[int, float]]
 
 
-def read_metrics(path: Path) -> list[dict[str, Any]]:
-    """The metrics of a run, one mapping a step in order; where a step's field is written twice, the later one holds.
-
-    A last line that a crash cut short is left out.
-    """
-    steps: dict[int, dict[str, Any]] = {}
-    for line in path.read_text(encoding="utf-8").splitlines():
-        try:
-            entry = json.loads(line)
-        except json.JSONDecodeError:
-            continue
-        steps.setdefault(entry["step"], {}).update(entry)
-    return [steps[step] for step in sorted(steps)]
-
-
-def loss_curves(metrics: list[dict[str, Any]]) -> dict[str, Curve]:
-    """Every loss by name, as (step, value)."""
+def loss_curves(metrics: Path) -> dict[str, Curve]:
+    """Every loss of a run by name, as (step, value); losses of a watch are named after it."""
     curves: dict[str, Curve] = {}
-    for entry in metrics:
-        for name, value in entry.items():
-            if name.split("/")[-1] == "loss" and isinstance(value, int | float):
-                curves.setdefault(name, []).append((entry["step"], float(value)))
+    for kind in ("train", "watch"):
+        for line in read_metrics(metrics, kind):
+            for name, value in line.items():
+                if name.split("/")[-1] == "loss" and value is not None:
+                    curves.setdefault(name, []).append((line["step"], value))
     return curves
 
 
@@ -53,7 +38,7 @@ def draw_loss(metrics: Path, out: Path, title: str) -> None:
         raise ResourceError("the chart needs matplotlib", where=out, fix="pip install 'makar[charts]'") from None
     figure = Figure(figsize=(8, 4.5), layout="constrained")
     axes = figure.add_subplot()
-    for name, curve in loss_curves(read_metrics(metrics)).items():
+    for name, curve in loss_curves(metrics).items():
         watched = name.startswith("validation/")
         label = "validation" if watched else name.replace("loss", "training").replace("/", ", ")
         style = {"marker": "o", "linewidth": 2, "zorder": 3} if watched else {"linewidth": 0.8}

@@ -117,7 +117,9 @@ def ordered(stages: Mapping[str, Recipe], where: object) -> list[str]:
     Raises:
         RecipeError: They begin from each other in a circle, which it names.
     """
-    needs = {name: [r[1:] for r in stage.references if r[0] == "@" and r[1:] in stages] for name, stage in stages.items()}
+    needs = {
+        name: [r[1:] for r in stage.references if r[0] == "@" and r[1:] in stages] for name, stage in stages.items()
+    }
     try:
         return list(TopologicalSorter(needs).static_order())
     except CycleError as fault:

@@ -27,12 +27,12 @@ Reference = Annotated[str, StringConstraints(min_length=1)]
 class DataConfig(Config):
     """Where the rows come from, and how documents are cut into them."""
 
-    sources: tuple[str, ...] = Field((), description="What `makar collect` takes; {stdlib} is Python's own library")
-    dataset: str | None = Field(None, description="A folder that `makar collect` wrote, in place of sources")
-    collect: CollectOptions = Field(CollectOptions(), description="How the sources are read, cleaned and split")
-    length: int = Field(LENGTH, gt=0, description="Tokens in a row")
-    documents: bool = Field(True, description="Whether documents that share a row see only themselves")
-    fim_rate: float = Field(0.0, ge=0, le=1, description="Share of documents cut for filling in the middle")
+    sources: tuple[str, ...] = Field(default=(), description="What `makar collect` takes; {stdlib} is Python's own library")
+    dataset: str | None = Field(default=None, description="A folder that `makar collect` wrote, in place of sources")
+    collect: CollectOptions = Field(default=CollectOptions(), description="How the sources are read, cleaned and split")
+    length: int = Field(default=LENGTH, gt=0, description="Tokens in a row")
+    documents: bool = Field(default=True, description="Whether documents that share a row see only themselves")
+    fim_rate: float = Field(default=0.0, ge=0, le=1, description="Share of documents cut for filling in the middle")
 
     @model_validator(mode="after")
     def one_origin(self) -> "DataConfig":
@@ -45,33 +45,33 @@ class DataConfig(Config):
 class ObjectiveConfig(Config):
     """What is minimised."""
 
-    name: str | None = Field(None, description="One of the family's objectives; its first if left out")
-    options: dict[str, bool | int | float | str] = Field({}, description="Keywords of the objective")
+    name: str | None = Field(default=None, description="One of the family's objectives; its first if left out")
+    options: dict[str, bool | int | float | str] = Field(default={}, description="Keywords of the objective")
 
 
 class WatchConfig(Config):
     """How the run looks at itself."""
 
-    validate_every: int | None = Field(None, gt=0, description="Steps between validations; a twentieth of the run")
-    validate_rows: int = Field(64, gt=0, description="Rows of the validation split that one validation reads")
-    sample_every: int | None = Field(None, gt=0, description="Steps between samples; once a minute if left out")
-    prompts: tuple[str, ...] = Field(("",), description="What each sample begins with")
+    validate_every: int | None = Field(default=None, gt=0, description="Steps between validations; a twentieth of the run")
+    validate_rows: int = Field(default=64, gt=0, description="Rows of the validation split that one validation reads")
+    sample_every: int | None = Field(default=None, gt=0, description="Steps between samples; once a minute if left out")
+    prompts: tuple[str, ...] = Field(default=("",), description="What each sample begins with")
 
 
 class Recipe(Config):
     """One stage: data, a fresh or a given model, an objective and a schedule."""
 
-    seed: int = Field(0, ge=0, lt=2**31, description="All randomness of the run comes from it")
+    seed: int = Field(default=0, ge=0, lt=2**31, description="All randomness of the run comes from it")
     data: DataConfig
     model: AnyModel | None = Field(
         None, discriminator="family" if len(CONFIGS) > 1 else None, description="A fresh network of this family"
     )
-    init: Reference | None = Field(None, description="The model to start from: @stage, @run, or a folder")
-    parts: dict[str, Reference] = Field({}, description="Parts taken from other models, such as codec = '@vae'")
+    init: Reference | None = Field(default=None, description="The model to start from: @stage, @run, or a folder")
+    parts: dict[str, Reference] = Field(default={}, description="Parts taken from other models, such as codec = '@vae'")
     objective: ObjectiveConfig = ObjectiveConfig()
     train: TrainConfig
     watch: WatchConfig = WatchConfig()
-    sample: dict[str, Any] = Field({}, description="Defaults of generation, kept in the model folder")
+    sample: dict[str, Any] = Field(default={}, description="Defaults of generation, kept in the model folder")
 
     @model_validator(mode="after")
     def one_beginning(self) -> "Recipe":

@@ -1,0 +1,167 @@
+"""Text as rows: a recipe's sources to a collected dataset, its tokenizer and its token shards, each made once and kept."""
+
+import math
+import re
+import sysconfig
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from makar.codecs.bpe import Bpe, train_bpe
+from makar.core.errors import RecipeError
+from makar.core.files import folder_atomic
+from makar.core.nouns import Source
+from makar.data.collect import collect
+from makar.data.dataset import Dataset
+from makar.data.fim import Sentinels, fill_in_middle
+from makar.data.packed import PackedTokens
+from makar.data.tokens import TokenShards, write_tokens
+from makar.recipes.manifest import hash_of
+from makar.recipes.recipe import DataConfig
+from makar.recipes.run import Workspace
+
+Say = Callable[[str], None]
+
+TOKENIZER_BYTES = 32_000_000
+"""Text that a tokenizer is trained on: more of it changes the last few merges only."""
+
+NOT_LIBRARY = ("__pycache__", "site-packages", "dist-packages", "test", "idlelib", "lib2to3", "turtledemo")
+"""What lies in the folder of Python's standard library and is not the library, or is its tests and its data."""
+
+
+@dataclass(frozen=True)
+class TextRows:
+    """A corpus, ready to train on.
+
+    Args:
+        codec: The tokenizer.
+        train: Rows of the training split.
+        valid: Rows of the validation split, never rearranged for filling in the middle.
+        bits_per_byte: What a mean loss of one nat per token is in bits per byte of the validation split.
+        identity: Hashes by which a checkpoint knows its data.
+        facts: For the manifest.
+    """
+
+    codec: Bpe
+    train: Source
+    valid: Source
+    bits_per_byte: float
+    identity: Mapping[str, str]
+    facts: Mapping[str, Any]
+
+
+def text_rows(data: DataConfig, codec: Bpe | None, vocab_size: int, seed: int, workspace: Workspace, say: Say) -> TextRows:
+    """Collect, train a tokenizer, encode and pack; whatever is there already is checked and used.
+
+    Args:
+        data: The recipe's part.
+        codec: A tokenizer that is given; None trains one on the corpus.
+        vocab_size: Of a tokenizer to be trained.
+        seed: Of the order of documents, and of the cuts for filling in the middle.
+        workspace: Where datasets lie.
+        say: For a line on each thing that takes time.
+
+    Raises:
+        UserError: A source, the dataset or its tokens cannot be used.
+    """
+    dataset = open_dataset(data, workspace, say)
+    codec = codec or tokenizer(dataset, vocab_size, say)
+    train = shards(dataset, codec, "train", data.fim_rate, seed, say)
+    valid = shards(dataset, codec, "valid", 0.0, seed, say)
+    say(f"{train.tokens:,} tokens in {train.documents:,} documents to train on; {valid.tokens:,} to validate")
+    return TextRows(
+        codec=codec,
+        train=PackedTokens(train, data.length, seed, data.documents),
+        valid=PackedTokens(valid, data.length, seed, data.documents),
+        bits_per_byte=valid.tokens / dataset.bytes("valid") / math.log(2),
+        identity={"data": dataset.hash, "tokens": train.hash, "tokenizer": codec.hash},
+        facts={
+            "data": {"folder": str(dataset.path), "hash": dataset.hash, **summary(dataset.manifest)},
+            "tokenizer": {"hash": codec.hash, "vocab_size": codec.vocab_size},
+            "tokens": {"train": train.tokens, "valid": valid.tokens, "train_hash": train.hash},
+        },
+    )
+
+
+def open_dataset(data: DataConfig, workspace: Workspace, say: Say) -> Dataset:
+    """The recipe's dataset, collected first if it is not there yet."""
+    folder = dataset_folder(data, workspace)
+    if data.dataset is None and not (folder / "manifest.json").is_file():
+        say(f"collecting {', '.join(data.sources)} into {folder}")
+        collect(expanded(data.sources), folder, data.collect, say)
+    return Dataset.open(folder)
+
+
+def dataset_folder(data: DataConfig, workspace: Workspace) -> Path:
+    """Where a recipe's dataset is or will be: named after the first source, and by a hash of sources and options."""
+    if data.dataset is not None:
+        return Path(data.dataset)
+    key = hash_of({"sources": data.sources, "options": data.collect.model_dump(mode="json")})
+    name = data.sources[0].removeprefix("pypi:").strip("{}/.").split("==")[0].split("/")[-1]
+    return workspace.data / f"{re.sub('[^A-Za-z0-9_-]+', '-', name) or 'data'}-{key[:8]}"
+
+
+def expanded(sources: tuple[str, ...]) -> list[str]:
+    """Sources with "{stdlib}" replaced by the modules and packages of the running Python's own library.
+
+    Raises:
+        RecipeError: Another word in braces.
+    """
+    found: list[str] = []
+    for source in sources:
+        if source == "{stdlib}":
+            entries = sorted(Path(sysconfig.get_path("stdlib")).iterdir())
+            packages = [p for p in entries if (p / "__init__.py").is_file() and p.name not in NOT_LIBRARY]
+            found += [str(path) for path in (*(p for p in entries if p.suffix == ".py"), *packages)]
+        elif re.fullmatch(r"\{.*\}", source):
+            raise RecipeError("unknown placeholder", where="data.sources", value=source, fix="there is only {stdlib}")
+        else:
+            found.append(source)
+    return found
+
+
+def tokenizer(dataset: Dataset, vocab_size: int, say: Say) -> Bpe:
+    """The dataset's own tokenizer of a size, trained once."""
+    folder = dataset.path / f"tokenizer-{vocab_size}-{dataset.hash[:8]}"
+    if not folder.is_dir():
+        say(f"training a tokenizer of {vocab_size} entries")
+        with folder_atomic(folder) as place:
+            train_bpe(spread(dataset, TOKENIZER_BYTES), vocab_size).save(place)
+    return Bpe.load(folder)
+
+
+def spread(dataset: Dataset, limit: int) -> Iterator[str]:
+    """Every k-th training document, k such that about `limit` bytes come together from all over the corpus."""
+    stride = max(1, round(dataset.bytes("train") / limit))
+    for number, text in enumerate(dataset.texts("train")):
+        if number % stride == 0:
+            yield text
+
+
+def shards(dataset: Dataset, codec: Bpe, split: str, fim_rate: float, seed: int, say: Say) -> TokenShards:
+    """The token shards of a split, encoded once for each tokenizer and each way of cutting."""
+    key = hash_of([dataset.hash, codec.hash, *([fim_rate, seed] if fim_rate else [])])
+    folder = dataset.path / f"tokens-{split}-{key[:12]}"
+    if folder.is_dir():
+        return TokenShards.open(folder, codec.hash)
+    say(f"encoding the {split} split")
+    encode = codec.batch_ids
+    if fim_rate:
+        encode = fill_in_middle(
+            codec.plain_ids, sentinels(codec), seed, opener=codec.opener, closer=codec.closer, rate=fim_rate
+        )
+    return write_tokens(dataset.texts(split), encode, folder, codec.hash, codec.vocab_size)
+
+
+def sentinels(codec: Bpe) -> Sentinels:
+    """The tokens that mark the parts of a document cut for filling in the middle.
+
+    Raises:
+        RecipeError: The tokenizer has none.
+    """
+    names = [f"<|fim_{part}|>" for part in ("prefix", "middle", "suffix")]
+    missing = [name for name in names if name not in codec.special]
+    if missing:
+        raise RecipeError("this tokenizer cannot fill in the middle", value=missing, fix="set data.fim_rate=0")
+    return Sentinels(*(codec.special[name] for name in names))

@@ -1,0 +1,67 @@
+"""Who looks at a model as it learns: validation judges it, samples show it."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from makar.core.files import write_atomic
+from makar.core.nouns import Model, Objective, Request, Source, Verdict, Watch
+from makar.engine.run import Engine
+from makar.recipes.run import Run
+from makar.train.session import read_decisions
+from makar.train.validate import validation_loss
+
+BATCH = 16
+"""Rows that a validation reads at once."""
+
+
+def validation(
+    objective: Objective[Any], source: Source, rows: int, seed: int, run: Run, bits_per_byte: float | None = None
+) -> Watch:
+    """A watch that judges by the loss on rows held out; the lowest is the best.
+
+    Args:
+        objective: As in training.
+        source: Held-out rows; each look reads the same.
+        rows: How many.
+        seed: Of the objective's noise.
+        run: Whose precision it looks in.
+        bits_per_byte: Of a loss of one nat, where the rows are text.
+    """
+    size = min(rows, BATCH)
+
+    def look(step: int, model: Model[Any]) -> Verdict:  # noqa: ARG001
+        precision = read_decisions(run.folder).get("precision", "fp32")
+        logs = validation_loss(
+            model, objective, source, batches=-(-rows // size), batch_size=size, seed=seed, precision=precision
+        )
+        score = sum(logs[f"{player}/loss" if player else "loss"] for player in objective.players)
+        note = f"validation loss {score:.4f}"
+        if bits_per_byte is not None:
+            logs["bits_per_byte"] = score * bits_per_byte
+            note += f", {logs['bits_per_byte']:.3f} bits per byte"
+        return Verdict(logs, score=score, note=note)
+
+    return look
+
+
+def samples(prompts: Sequence[Any], settings: Any, seed: int, run: Run, say: Callable[[str], None]) -> Watch:
+    """A watch that lets the model write, keeps what it wrote in `samples/`, and shows the first.
+
+    Args:
+        prompts: What each sample begins with.
+        settings: The family's settings of generation; None for the model's defaults.
+        seed: The same at every look, so that looks compare.
+        run: Whose `samples/` it is.
+        say: For the reader.
+    """
+    requests = [Request(prompt or None, seed + row, settings) for row, prompt in enumerate(prompts)]
+
+    def look(step: int, model: Model[Any]) -> Verdict:
+        answers = Engine(model).generate(requests)
+        texts = [f"{prompt}{answer.data}" for prompt, answer in zip(prompts, answers, strict=True)]
+        run.samples.mkdir(exist_ok=True)
+        write_atomic(run.samples / f"step-{step:08d}.txt", "\n---\n".join(texts) + "\n")
+        say(f"a sample at step {step}:\n{texts[0]}\n")
+        return Verdict()
+
+    return look
