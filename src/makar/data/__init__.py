@@ -1,0 +1,1 @@
+"""Sources to a clean, split dataset folder; token shards; rows for training."""

@@ -1,0 +1,222 @@
+"""Compressed files and archives, read without trusting them: bounded in size, never unpacked to disk."""
+
+import gzip
+import io
+import shutil
+import tarfile
+import tempfile
+import zipfile
+import zlib
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import IO, Any
+
+from makar.core.errors import InputError, UserError
+from makar.data.document import Fault
+
+RATIO, FREE, TOTAL, DEPTH = 200, 64 << 20, 100 << 30, 3
+"""A file may unpack to 200 times its size (text reaches 10, logs 100) or 64 MiB, to 100 GiB at most, in 3 layers."""
+
+DAMAGE = (EOFError, OSError, RuntimeError, zlib.error, zipfile.BadZipFile, tarfile.TarError)
+
+
+class Budget:
+    """What one file on disk may unpack to, all layers and members together."""
+
+    def __init__(self, where: str, size: int) -> None:
+        self.where, self.size, self.spent = where, size, 0
+        self.limit = min(max(FREE, RATIO * size), TOTAL)
+
+    def spend(self, count: int) -> None:
+        """Count unpacked bytes.
+
+        Raises:
+            InputError: The file unpacks to more than any honest text would.
+        """
+        self.spent += count
+        if self.spent > self.limit:
+            raise InputError(
+                f"unpacks to more than {self.limit / 1e6:,.0f} MB from {self.size / 1e6:,.3g} MB: a decompression bomb",
+                where=self.where,
+                fix="leave it out, or unpack it yourself and collect the folder",
+            )
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A file to read: on disk, or inside something.
+
+    Args:
+        name: The source as the user named it and the path inside; shown in messages and ids.
+        kind: The file name that decides how it is read: that of `name` less what has been unpacked.
+        open: A fresh binary stream from the start.
+        budget: Shared with everything in the same file on disk.
+        depth: How many layers of packing it was found under.
+    """
+
+    name: str
+    kind: str
+    open: Callable[[], IO[bytes]]
+    budget: Budget
+    depth: int = 0
+
+
+class Metered(io.RawIOBase):
+    """A stream whose every byte is counted against a budget, and whose damage is said in one line."""
+
+    def __init__(self, inner: IO[bytes], budget: Budget, where: str) -> None:
+        self.inner, self.budget, self.where = inner, budget, where
+        self.left = b""
+
+    def readable(self) -> bool:
+        """Yes."""
+        return True
+
+    def readinto(self, buffer: Any, /) -> int:
+        """Fill a buffer with what comes next."""
+        if not self.left:
+            with unpacking(self.where):
+                self.left = self.inner.read(len(buffer))
+            self.budget.spend(len(self.left))
+        data, self.left = self.left[: len(buffer)], self.left[len(buffer) :]
+        buffer[: len(data)] = data
+        return len(data)
+
+    def close(self) -> None:
+        """Close the stream beneath too."""
+        if not self.closed:
+            self.inner.close()
+        super().close()
+
+
+@contextmanager
+def unpacking(where: str) -> Generator[None]:
+    """Say what a damaged archive is, where, and what to do."""
+    try:
+        yield
+    except DAMAGE as fault:
+        raise InputError(f"truncated or damaged: {fault}", where=where, fix="copy or download it again") from None
+
+
+def metered(inner: Any, entry: Entry) -> IO[bytes]:
+    """A buffered, counted stream of something unpacked."""
+    return io.BufferedReader(Metered(inner, entry.budget, entry.name), 1 << 18)
+
+
+def unzstd(file: IO[bytes]) -> IO[bytes]:
+    """A stream of what a .zst holds, all frames; a truncated one is an error."""
+    try:
+        import zstandard
+    except ImportError:
+        raise UserError("zstandard is not installed", fix="pip install 'makar[collect]'") from None
+    return Unzstd(file, zstandard)  # pyright: ignore[reportReturnType]
+
+
+class Unzstd:
+    """Frame after frame of a .zst: zstandard's own reader takes a truncated file for a short one."""
+
+    def __init__(self, file: IO[bytes], library: Any) -> None:
+        self.file, self.library = file, library
+        self.frame: Any = None
+        self.left = b""
+
+    def read(self, size: int) -> bytes:
+        """Some bytes, at most 32 MiB (a block of zstd turns 4 bytes into 128 KiB); empty only at the end."""
+        while True:
+            data = self.left or self.file.read(min(size, 1 << 10))
+            self.left = b""
+            if not data:
+                if self.frame is not None:
+                    raise EOFError("the file ends in the middle of a frame")
+                return b""
+            if self.frame is None:
+                self.frame = self.library.ZstdDecompressor(max_window_size=1 << 27).decompressobj()
+            try:
+                out = self.frame.decompress(data)
+            except self.library.ZstdError as fault:
+                raise EOFError(str(fault)) from None
+            if self.frame.eof:
+                self.left, self.frame = self.frame.unused_data, None
+            if out:
+                return out
+
+    def close(self) -> None:
+        """Close the file."""
+        self.file.close()
+
+
+def deeper(entry: Entry, name: str, kind: str, open: Callable[[], Any]) -> Entry:  # noqa: A002
+    """An entry found inside another one.
+
+    Raises:
+        InputError: Its path leads outside, or the packing is too deep.
+    """
+    parts = name.replace("\\", "/").split("/")
+    if ".." in parts or name.startswith(("/", "\\")) or parts[0].endswith(":"):
+        raise InputError(
+            "a path that leads outside the archive", where=entry.name, value=name, fix="do not trust this archive"
+        )
+    if entry.depth == DEPTH:
+        raise InputError(f"packed more than {DEPTH} times over", where=entry.name, fix="unpack it yourself")
+    shown = f"{entry.name}/{name}" if name else entry.name
+    return Entry(shown, kind, lambda: metered(open(), entry), entry.budget, entry.depth + 1)
+
+
+def unpack_gzip(entry: Entry) -> Iterator[Entry]:
+    """What a .gz or .tgz holds."""
+    yield deeper(entry, "", unpacked_kind(entry.kind), lambda: gzip.GzipFile(fileobj=entry.open()))
+
+
+def unpack_zstd(entry: Entry) -> Iterator[Entry]:
+    """What a .zst holds."""
+    yield deeper(entry, "", unpacked_kind(entry.kind), lambda: unzstd(entry.open()))
+
+
+def unpacked_kind(kind: str) -> str:
+    """The file name under a compression suffix: x.txt of x.txt.gz, x.tar of x.tgz."""
+    stem, suffix = kind.rsplit(".", 1)
+    return f"{stem}.tar" if suffix == "tgz" else stem
+
+
+def unpack_zip(entry: Entry, only: str = "") -> Iterator[Entry | Fault]:
+    """The members of a .zip, in its own order.
+
+    Args:
+        entry: The archive.
+        only: One member or folder of it.
+    """
+    with unpacking(entry.name), zipfile.ZipFile(seekable(entry)) as archive:
+        for info in archive.infolist():
+            base = info.filename.rsplit("/", 1)[-1]
+            if info.is_dir() or base.startswith("."):
+                continue
+            member = deeper(entry, info.filename, base, lambda info=info: archive.open(info))
+            if not only or info.filename == only or info.filename.startswith(f"{only}/"):
+                yield member
+
+
+def unpack_tar(entry: Entry) -> Iterator[Entry | Fault]:
+    """The members of a .tar, in its own order; links and devices are counted and left alone."""
+    with unpacking(entry.name), tarfile.open(fileobj=entry.open(), mode="r|") as archive:
+        for info in archive:
+            base = info.name.rsplit("/", 1)[-1]
+            if info.isdir() or base.startswith("."):
+                continue
+            member = deeper(entry, info.name, base, lambda info=info: archive.extractfile(info))
+            if info.isreg():
+                yield member
+            else:
+                yield Fault("link or device in an archive", member.name, 0, "collect the file that it points to")
+
+
+def seekable(entry: Entry) -> IO[bytes]:
+    """A stream that can go back: the file itself, or an unnamed copy of what was packed."""
+    file = entry.open()
+    if file.seekable():
+        return file
+    copy = tempfile.TemporaryFile()  # noqa: SIM115
+    with file:
+        shutil.copyfileobj(file, copy, 1 << 20)
+    copy.seek(0)
+    return copy

@@ -1,0 +1,66 @@
+"""The data card: the manifest as a page for people."""
+
+from makar.data.store import SPLITS, Count, Manifest
+
+
+def card(manifest: Manifest) -> str:
+    """A README.md for a dataset folder.
+
+    Args:
+        manifest: What was collected.
+    """
+    options = manifest.options
+    how = (
+        f"The test set is the last {options.test_fraction:.0%} of the corpus in its own order, by raw bytes"
+        if options.test == "last"
+        else f"Groups (books, files) go to the test set by a hash of their name ({options.test_fraction:.0%})"
+    )
+    rows = [
+        row("read", manifest.read),
+        *(row(f"dropped: {reason}", count) for reason, count in manifest.dropped.items()),
+    ]
+    rows += [row(f"kept: {split}", manifest.kept_raw[split]) for split in SPLITS]
+    sources = [
+        f"| `{source.name}` | {source.licence} | {source.bytes:,} | `{source.sha256}` |" for source in manifest.sources
+    ]
+    return "\n".join(
+        [
+            "# Data card",
+            "",
+            "Collected by `makar collect`; `manifest.json` beside this page says the same for machines.",
+            "",
+            "## Sources",
+            "",
+            "| source | licence as declared | bytes | SHA-256 |",
+            "|---|---|---|---|",
+            *sources,
+            "",
+            "## What became of it",
+            "",
+            "| | documents | bytes |",
+            "|---|---|---|",
+            *rows,
+            "",
+            "Bytes are those of the text as it was read, as UTF-8 with one newline a document. Normalisation (encoding",
+            f"mended, NFC) changed {manifest.mended.documents:,} of the documents kept.",
+            "",
+            "## Splits",
+            "",
+            f"{how}; test documents are normalised and otherwise as they were, never dropped.",
+            f"Validation takes {options.valid_fraction:.1%} of the groups by a hash of the name (seed {options.seed}).",
+            f"What is equal or near (Jaccard similarity of word 5-grams from {options.near}) to a test document was",
+            "dropped from training and validation, and so was every repetition among these.",
+            "",
+            *(f"- {note}" for note in manifest.notes),
+            "",
+            "## Columns",
+            "",
+            "`text`, `id` (file and place), `group` (what stays on one side of the split), `source`.",
+            "",
+        ]
+    )
+
+
+def row(name: str, count: Count) -> str:
+    """One line of the table of counts."""
+    return f"| {name} | {count.documents:,} | {count.bytes:,} |"

@@ -1,0 +1,38 @@
+"""Settings of `makar collect`; imports no torch."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from makar.core.config import Config
+
+Fraction = Annotated[float, Field(ge=0, lt=1)]
+
+
+class CollectOptions(Config):
+    """What to keep of the sources, and how to split it.
+
+    Args:
+        test: How the test set is chosen: by a hash of the group, or the last part of the corpus in its own order.
+        test_fraction: Share of the corpus that is held out for the last judgement: of its groups, or of its raw bytes.
+        valid_fraction: Share of the groups that training watches but does not see.
+        limit_bytes: Take only a leading part of what is not test, in raw bytes; the manifest says so.
+        min_chars: A shorter document is dropped.
+        near: Jaccard similarity of word 5-grams from which two documents are near-duplicates.
+        seed: Keys the hash of the groups.
+    """
+
+    test: Literal["hash", "last"] = "hash"
+    test_fraction: Fraction = 0.05
+    valid_fraction: Fraction = 0.01
+    limit_bytes: Annotated[int, Field(gt=0)] | None = None
+    min_chars: Annotated[int, Field(ge=0)] = 32
+    near: Annotated[float, Field(ge=0.5, le=1)] = 0.7
+    seed: int = 0
+
+    @model_validator(mode="after")
+    def leave_something(self) -> "CollectOptions":
+        """Training needs a share too."""
+        if self.test_fraction + self.valid_fraction >= 1:
+            raise ValueError("test_fraction and valid_fraction together must stay below 1")
+        return self

@@ -1,0 +1,42 @@
+"""What readers give: a document, or the reason why there is none."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Document:
+    """One text and where it comes from.
+
+    Args:
+        text: The text, lines joined by a newline.
+        id: Unique in the dataset: the file, and the place in it.
+        group: What must stay on one side of a split: a book, a file.
+        source: The source as the user named it.
+    """
+
+    text: str
+    id: str
+    group: str
+    source: str
+
+
+@dataclass(frozen=True)
+class Fault:
+    """Something that could not be read as a document; counted, never silent.
+
+    Args:
+        reason: A few words, the key under which the manifest counts it.
+        where: File and place.
+        bytes: How many bytes were lost.
+        fix: What a person can do about it.
+    """
+
+    reason: str
+    where: str
+    bytes: int
+    fix: str
+
+
+def size(text: str) -> int:
+    """The bytes that a document counts for everywhere in makar: UTF-8, and one newline at its end."""
+    return (len(text) if text.isascii() else len(text.encode())) + 1
