@@ -17,6 +17,7 @@ from typing import Any, cast
 import typer
 
 import makar
+from makar.app.cli import USAGE_ERROR, app
 from makar.core.config import Config
 
 ROOT = Path(__file__).parents[1]
@@ -105,7 +106,6 @@ def first_sentence(file: Path) -> str:
 
 def commands() -> dict[str, Any]:
     """Every command by its words after `makar`: "train", "runs show"."""
-    from makar.app.cli import app
 
     def walk(group: Any, words: list[str]) -> Iterator[tuple[str, Any]]:
         for name, command in getattr(group, "commands", {}).items():
@@ -124,8 +124,6 @@ def help_text(words: str, command: Any) -> str:
 
 def cli_page() -> str:
     """docs/cli.md: the help of every command."""
-    from makar.app.cli import app
-
     parts = [f"# The command line\n\n<!-- {MADE} -->\n"]
     parts.append(f"```text\n{help_text('', typer.main.get_command(app))}\n```\n")
     for words, command in commands().items():
@@ -316,7 +314,7 @@ def broken_command(line: str) -> Iterator[str]:
         command.make_context(name, arguments)
     except typer.Exit:
         return
-    except typer.BadParameter.__bases__[0] as fault:
+    except USAGE_ERROR as fault:
         yield f"{line!r}: {cast(Any, fault).format_message()}"
 
 

@@ -17,7 +17,6 @@ from makar.train.metrics import read_metrics
 INK, PALE, RED, BLUE = "#1b1f24", "#8a929b", "#c8452f", "#2f6fb0"
 WIDTH, HEIGHT, DPI = 10.0, 6.4, 160  # inches and dots: 1,600 pixels, read at 800
 COLUMNS = 3
-PROSE = {"family": "serif", "color": INK, "linespacing": 1.45}
 
 
 def picture(run: Run) -> Figure:
@@ -35,7 +34,7 @@ def picture(run: Run) -> Figure:
     for column, (step, text) in enumerate(samples):
         left = 0.075 + 0.895 * column / COLUMNS
         figure.text(left, 0.315, f"step {step:,}", fontsize=10.5, color=RED, weight="bold")
-        figure.text(left, 0.285, excerpt(text), fontsize=10.5, va="top", **PROSE)
+        figure.text(left, 0.285, excerpt(text), fontsize=10.5, va="top", family="serif", color=INK, linespacing=1.45)
     return figure
 
 

@@ -22,7 +22,11 @@ RECIPE = {"data": {"dataset": "none"}, "train": {"steps": 20, "batch_size": 4}}
 def model():
     codec = train_bpe(["the moon"], len(SPECIAL) + 256)
     config = LanguageConfig(
-        vocab_size=codec.vocab_size, hidden_size=16, num_hidden_layers=1, num_attention_heads=2, max_position_embeddings=64
+        vocab_size=codec.vocab_size,
+        hidden_size=16,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        max_position_embeddings=64,
     )
     torch.manual_seed(0)
     return Model(FAMILY, config, Decoder(config), {"codec": codec}, {"max_tokens": 12})
@@ -36,7 +40,9 @@ def workspace(tmp_path, monkeypatch, model):
     (run / "model").mkdir(parents=True)
     FAMILY.folder.save(model, run / "model")
     (run / "recipe.toml").write_text(to_toml(RECIPE))
-    write_json(run / "manifest.json", {"name": "first", "recipe": hash_of(RECIPE), "started": "2026", "finished": "2026"})
+    write_json(
+        run / "manifest.json", {"name": "first", "recipe": hash_of(RECIPE), "started": "2026", "finished": "2026"}
+    )
     steps = [{"kind": "train", "step": step, "loss": 5.0 - step / 10} for step in range(20)]
     (run / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in steps))
     return tmp_path

@@ -96,3 +96,20 @@ def test_kinds_of_files(workspace, call):
     assert "folder, intact" in call("inspect", "runs").out
     assert "recipe, 1 fault(s)" in call("inspect", "mine.toml", code=2).out
     assert "no such file or folder" in call("inspect", "nothing", code=2).err
+
+
+def test_a_dataset_is_intact_until_a_byte_flips(tmp_path, monkeypatch, call):
+    monkeypatch.chdir(tmp_path)
+    for book in range(30):
+        lines = [f"The {word} of book {book} shone over the {word} of the sea" for word in ("moon", "sun", "star")]
+        (tmp_path / f"book{book}.txt").write_text("\n".join(lines) + "\n")
+    out, err = call("collect", *(f"book{book}.txt" for book in range(30)), "--out", "data/mine")
+    assert out.splitlines()[1].split() == ["read", "30", "4,107"]
+    assert "read 30 documents" in err
+    assert call("inspect", "data/mine").out.startswith("data/mine: dataset, intact\n")
+    shard = next((tmp_path / "data/mine/train").glob("*.parquet"))
+    content = bytearray(shard.read_bytes())
+    content[len(content) // 2] ^= 1
+    shard.write_bytes(content)
+    out = call("inspect", "data/mine", code=2).out
+    assert "dataset, 1 fault(s)\n  fault: data/mine/train/" in out

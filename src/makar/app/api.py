@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from makar.app.look import Inspection, RunState
     from makar.core.nouns import Chunk, Model, Request
+    from makar.data.store import Manifest
     from makar.engine.run import Answer
 
 Say = Callable[[str], None]

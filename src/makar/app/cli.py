@@ -70,7 +70,7 @@ def collect(
     from makar.app import api, present, terminal
 
     manifest = api.collect(sources, out, say=terminal.say(quiet=quiet))
-    terminal.emit(manifest, present.facts, as_json=json)
+    terminal.emit(manifest, present.manifest_text, as_json=json)
 
 
 @app.command()

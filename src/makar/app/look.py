@@ -194,14 +194,19 @@ def inspect_model(path: Path, found: Findings) -> None:
 
 def inspect_dataset(path: Path, found: Findings) -> None:
     """A dataset: every shard against its hash, and its manifest."""
+    from makar.data.dataset import Dataset
 
     def opened() -> Facts:
-        from makar.data.dataset import Dataset
-
         dataset = Dataset.open(path)
         return {"hash": dataset.hash, "manifest": dataset.manifest}
 
+    def whole(shard: Path, wanted: str) -> None:
+        if not shard.is_file() or sha256(shard) != wanted:
+            raise InputError("a shard is missing or damaged", where=shard, fix="collect it again")
+
     found.check(opened)
+    for shard in found.facts["manifest"].shards if found.facts else ():
+        found.check(lambda shard=shard: whole(path / shard.path, shard.sha256))
 
 
 def inspect_tokens(path: Path, found: Findings) -> None:

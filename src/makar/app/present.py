@@ -8,6 +8,7 @@ from makar.core.errors import shorten
 
 if TYPE_CHECKING:
     from makar.app.look import Inspection, RunState
+    from makar.data.store import Manifest
 
 
 def table(rows: Sequence[Sequence[str]]) -> str:
@@ -57,6 +58,18 @@ def said(value: Any) -> str:
 def facts(value: Any) -> str:
     """Any result as an outline."""
     return "\n".join(outline(plain(value)))
+
+
+def manifest_text(manifest: "Manifest") -> str:
+    """What was read, dropped and kept, a line each; all of it counted in the bytes that were read."""
+    counts = {
+        "read": manifest.read,
+        **{f"dropped: {reason}": count for reason, count in manifest.dropped.items()},
+        **{f"kept: {split}": count for split, count in manifest.kept_raw.items()},
+    }
+    rows = [(name, f"{count.documents:>12,}", f"{count.bytes:>14,}") for name, count in counts.items()]
+    notes = [f"note: {note}" for note in manifest.notes]
+    return "\n".join([table([("", f"{'documents':>12}", f"{'bytes':>14}"), *rows]), *notes])
 
 
 def runs_text(found: "Sequence[RunState]") -> str:

@@ -7,10 +7,11 @@ import sys
 import time
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, is_dataclass
+from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from makar.core.config import Config
 from makar.core.errors import InputError
 from makar.core.files import write_atomic
 
@@ -133,10 +134,10 @@ def emit(value: Any, text: Callable[[Any], str], *, as_json: bool) -> None:
 
 def plain(value: Any) -> Any:
     """A result as JSON holds it; what JSON has no word for (a path, a NaN) becomes text or null."""
-    if is_dataclass(value) and not isinstance(value, type):
-        return plain(asdict(value))
-    if hasattr(value, "model_dump"):
+    if isinstance(value, Config):
         return plain(value.model_dump(mode="json"))
+    if is_dataclass(value) and not isinstance(value, type):
+        return {each.name: plain(getattr(value, each.name)) for each in fields(value)}
     if isinstance(value, Mapping):
         return {str(key): plain(inner) for key, inner in value.items()}
     if isinstance(value, list | tuple | set | frozenset):
