@@ -46,7 +46,9 @@ def append(path: Path, line: Mapping[str, Any]) -> None:
 
 
 def read_metrics(path: Path, kind: str = "train") -> list[dict[str, Any]]:
-    """The lines of a kind in the order of their steps; the last line for a step wins, half lines are left out.
+    """The lines of a kind in the order of their steps; the last line for a step wins.
+
+    Half lines are left out, and steps whose batch was skipped after a rollback.
 
     Args:
         path: `metrics.jsonl` of a run.
@@ -60,4 +62,5 @@ def read_metrics(path: Path, kind: str = "train") -> list[dict[str, Any]]:
             continue
         if isinstance(line, dict) and line.get("kind") == kind:
             found[line["step"], line.get("watch")] = line
-    return [found[key] for key in sorted(found, key=lambda k: k[0])]
+    lines = [found[key] for key in sorted(found, key=lambda k: k[0])]
+    return [line for line in lines if not line.get("skipped")]

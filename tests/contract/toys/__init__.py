@@ -1,4 +1,4 @@
-"""Four small families on two-dimensional data: they keep the trainer, the engine and the folders from knowing only text."""
+"""Four small families on two-dimensional data: they keep trainer, engine and folders from knowing only text."""
 
 from tests.contract.toys import clip, diffusion, gan, vae
 

@@ -54,8 +54,8 @@ def softmax(logits):
 class Contrastive:
     """A loss over all pairs of the whole batch, `logits [rows rows] -> losses [rows]`.
 
-    `prepare` finds each row's features and the loss's gradient with respect to them; a micro-batch then only carries that
-    gradient on into the towers. The sum over micro-batches is the gradient of the whole, whatever the cut.
+    `prepare` finds each row's features and the loss's gradient with respect to them; a micro-batch then only carries
+    that gradient on into the towers. The sum over micro-batches is the gradient of the whole, whatever the cut.
     """
 
     players = ("",)
