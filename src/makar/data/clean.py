@@ -3,7 +3,7 @@
 import re
 import unicodedata
 from collections import Counter
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 from makar.core.errors import UserError
@@ -27,7 +27,7 @@ def repairer() -> Any:
     except ImportError:
         raise UserError("ftfy is not installed", fix="pip install 'makar[collect]'") from None
     config = ftfy.TextFixerConfig(uncurl_quotes=False, explain=False)
-    return lambda text: ftfy.fix_text(text, config)
+    return partial(ftfy.fix_text, config=config)
 
 
 def normalise(text: str, code: bool = False) -> str:  # noqa: FBT001

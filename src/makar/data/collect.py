@@ -1,5 +1,6 @@
 """`makar collect`: sources to a dataset folder, in steps that each happen once however often the process dies."""
 
+import io
 import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -167,7 +168,7 @@ def read_all(work: Work) -> dict[str, Any]:
     folder = work.folder / "read"
     folder.mkdir(exist_ok=True)
     done = parts(folder)
-    place = part_notes(done[-1])["place"] if done else {"source": 0, "items": 0, "documents": 0, "fault": None}
+    place: dict[str, Any] = part_notes(done[-1])["place"] if done else start_of(0)
     held: list[Document] = []
     faults: dict[str, Count] = {}
     number, bytes_held = len(done), 0
@@ -196,9 +197,14 @@ def read_all(work: Work) -> dict[str, Any]:
                 flush()
         if not place["documents"]:
             raise nothing_in(source, place["fault"])
-        place = {"source": place["source"] + 1, "items": 0, "documents": 0, "fault": None}
+        place = start_of(place["source"] + 1)
     flush()
     return {"parts": number}
+
+
+def start_of(source: int) -> dict[str, Any]:
+    """The place before a source: what has been read of it, and the first thing that could not be."""
+    return {"source": source, "items": 0, "documents": 0, "fault": None}
 
 
 def nothing_in(source: Fetched, fault: dict[str, Any] | None) -> InputError:
@@ -225,8 +231,6 @@ def save_array(path: Path, array: np.ndarray) -> None:
 
 def array_bytes(array: np.ndarray) -> bytes:
     """An array as the content of an .npy file."""
-    import io
-
     memory = io.BytesIO()
     np.save(memory, array)
     return memory.getvalue()
@@ -252,6 +256,7 @@ def clean_part(path: Path, fates: Path, folder: Path, options: CollectOptions) -
     changed: list[bool] = []
     for row, text in enumerate(columns["text"]):
         reason = HELD.get(fate[row])
+        better = text
         if reason is None:
             better = normalise(text, f".{columns['group'][row].split('#')[0].rsplit('.')[-1]}" in CODE)
             reason = None if fate[row] == Fate.TEST else fault_of(better, options)
@@ -294,7 +299,8 @@ def write_all(work: Work) -> dict[str, Any]:
     """The shards, the manifest and the card, in a folder that is whole or absent."""
     dropped = [part_notes(path)["faults"] for path in work.parts("read")]
     dropped += [part_notes(path)["dropped"] for path in work.parts("clean")]
-    kept_raw, kept, mended = dict.fromkeys(SPLITS, Count()), dict.fromkeys(SPLITS, Count()), Count()
+    kept_raw: dict[str, Count] = {name: Count() for name in SPLITS}
+    kept, mended = dict(kept_raw), Count()
     with folder_atomic(work.folder / "result") as result:
         writers = {name: ShardWriter(result, name) for name in SPLITS}
         for row, verdict in judged(work):

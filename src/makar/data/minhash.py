@@ -3,7 +3,7 @@
 Paper: Broder 1997, "On the resemblance and containment of documents".
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from jaxtyping import Float, Int64, UInt32, UInt64
@@ -16,8 +16,8 @@ GRAM, BANDS, ROWS = 5, 16, 8
 MULTIPLIERS = mix(np.arange(1, BANDS * ROWS + 1, dtype=np.uint64)) | np.uint64(1)
 OFFSETS = mix(np.arange(1, BANDS * ROWS + 1, dtype=np.uint64) + np.uint64(1 << 32))
 UPPER = np.uint64(32)
-CHUNK = 1 << 14
-"""Shingles hashed at once: what fits the cache of a core."""
+CHUNK = 1 << 17
+"""Characters hashed at once: what fits the cache of a core."""
 
 
 def shingles(texts: Sequence[str]) -> tuple[UInt64[np.ndarray, " shingles"], Int64[np.ndarray, " texts_and_one"]]:
@@ -41,16 +41,24 @@ def shingles(texts: Sequence[str]) -> tuple[UInt64[np.ndarray, " shingles"], Int
 
 def signatures(texts: Sequence[str]) -> UInt32[np.ndarray, "texts numbers"]:
     """One signature a text: for each of 128 hash functions (multiply, add, upper half), the least over its shingles."""
-    grams, starts = shingles(texts)
     found = np.empty((len(texts), BANDS * ROWS), np.uint32)
-    start = 0
-    while start < len(texts):
-        end = max(start + 1, int(np.searchsorted(starts, starts[start] + CHUNK, "right")) - 1)
-        part, places = grams[starts[start] : starts[end]], starts[start:end] - starts[start]
+    for start, end in chunks([len(text) for text in texts]):
+        grams, starts = shingles(texts[start:end])
         for column, (multiplier, offset) in enumerate(zip(MULTIPLIERS, OFFSETS, strict=True)):
-            found[start:end, column] = np.minimum.reduceat((part * multiplier + offset) >> UPPER, places)
-        start = end
+            found[start:end, column] = np.minimum.reduceat((grams * multiplier + offset) >> UPPER, starts[:-1])
     return found
+
+
+def chunks(lengths: Sequence[int]) -> Iterator[tuple[int, int]]:
+    """Runs of texts of at most `CHUNK` characters together, or of one longer text."""
+    start, held = 0, 0
+    for at, length in enumerate(lengths):
+        if held and held + length > CHUNK:
+            yield start, at
+            start, held = at, 0
+        held += length
+    if start < len(lengths):
+        yield start, len(lengths)
 
 
 def band_hashes(signature: UInt32[np.ndarray, "texts numbers"]) -> UInt64[np.ndarray, "texts bands"]:

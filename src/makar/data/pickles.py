@@ -6,7 +6,6 @@ called with; any other name is refused. The tree of records is then read as data
 
 import pickle
 import struct
-from collections.abc import Sequence
 from typing import IO, Any
 
 import numpy as np
@@ -69,7 +68,7 @@ class Forbidden(Exception):
     """The pickle named something that is not in the table."""
 
 
-def read_frame(file: IO[bytes], where: object) -> dict[str, Sequence[Any]]:
+def read_frame(file: IO[bytes], where: object) -> dict[str, Any]:
     """The columns of a pickled DataFrame: numpy arrays for numbers, lists for strings.
 
     Args:
@@ -99,13 +98,13 @@ def read_frame(file: IO[bytes], where: object) -> dict[str, Sequence[Any]]:
         ) from None
 
 
-def columns(frame: Any) -> dict[str, Sequence[Any]]:
+def columns(frame: Any) -> dict[str, Any]:
     """The columns of a DataFrame's record, from pandas' blocks."""
     expect(frame, "DataFrame")
     manager = expect(frame.state["_data"], "BlockManager")
     layout = manager.state[3]["0.14.1"]
     names = index(layout["axes"][0])
-    found: dict[str, Sequence[Any]] = {}
+    found: dict[str, Any] = {}
     for block in layout["blocks"]:
         place = expect(block["mgr_locs"], "slice")
         rows = array(block["values"])
@@ -128,8 +127,8 @@ def index(record: Any) -> list[str]:
     return list(labels)
 
 
-def array(record: Any) -> list[Sequence[Any]]:
-    """The rows of an array of one or two dimensions."""
+def array(record: Any) -> list[Any]:
+    """The rows of an array of one or two dimensions: numpy's own for numbers, lists for strings."""
     expect(record, "_reconstruct")
     _, shape, dtype, fortran, data = record.state
     kind = expect(dtype, "dtype").arguments[0]

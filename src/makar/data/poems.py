@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float, Int64, UInt16
+from jaxtyping import Bool, Float, Int64, UInt16, UInt32
 
 from makar.core.errors import InputError
 from makar.data.archives import Entry, metered, seekable
@@ -36,7 +36,7 @@ def read_poems(entry: Entry, source: str) -> Iterator[Document | Fault | Entry]:
         InputError: Its hash is not in `KNOWN`, or its content is not a table of lines.
     """
     with seekable(entry) as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
+        digest = hashlib.file_digest(file, "sha256").hexdigest()  # pyright: ignore[reportArgumentType]
         if digest not in KNOWN:
             raise InputError(
                 "a pickle can run code, and this one is not known",
@@ -84,7 +84,7 @@ def find_books(lines: Sequence[str]) -> list[int]:
 def block_counts(lines: Sequence[str]) -> UInt16[np.ndarray, "blocks buckets"]:
     """How often each hashed word occurs in each block of lines."""
     counts: list[np.ndarray] = []
-    step = 200 * BLOCK
+    step = 100 * BLOCK
     for start in range(0, len(lines), step):
         part = lines[start : start + step]
         words, starts = word_hashes(["\n".join(part[at : at + BLOCK]) for at in range(0, len(part), BLOCK)])
@@ -125,38 +125,47 @@ def cut_scores(lines: Sequence[str]) -> Float[np.ndarray, " lines"]:
     A sentence ends there, and the next begins with a capital; no rhyme reaches across; the lines change length.
     `OPENED` and more: capitals or a numeral open a poem after a full stop.
     """
-    stripped = [line.rstrip(" \"'”’)]_*-") for line in lines]
-    ends = np.array([line[-1:] in STOPS for line in stripped])
-    pauses = np.array([line[-1:] in PAUSES for line in stripped])
-    capital = np.array([not line.lstrip(" \"'“‘([_*-")[:1].islower() for line in lines])
-    spelled = np.array([SPELLED.match(line) is not None for line in lines])
+    heads = code_points([line.lstrip(" \"'“‘([_*-")[:2].ljust(2) for line in lines], 2)
+    tails = code_points([line.rstrip(" \"'”’)]_*-")[-3:].rjust(3) for line in lines], 3)
     length = np.array([len(line) for line in lines], np.float32)
-    after_stop, after_pause = (np.concatenate(([True], flags[:-1])) for flags in (ends, pauses))
+    capital = ~between(heads[:, 0], "az")
+    after_stop, after_pause = (
+        np.concatenate(([True], np.isin(tails[:-1, 2], [ord(mark) for mark in marks]))) for marks in (".!?", ";:")
+    )
     score = 2.0 * (after_stop & capital) + 0.7 * (after_pause & capital) - 1.0 * ~capital
-    score -= 0.8 * rhymes_across(stripped)
+    score -= 0.8 * rhymes_across(tails)
     score += np.minimum(2.0, change_of(length) / 8)
+    spelled = after_stop & (between(heads[:, 0], "AZ") | between(heads[:, 0], "09")) & ~between(heads[:, 1], "az")
+    for at in np.flatnonzero(spelled).tolist():
+        spelled[at] = SPELLED.match(lines[at]) is not None
     neighbours = np.concatenate((spelled[1:], [False])) | np.concatenate(([False], spelled[:-1]))
-    return np.where(spelled & after_stop & ~neighbours, OPENED, score)
+    return np.where(spelled & ~neighbours, OPENED, score)
 
 
-STOPS, PAUSES = frozenset(".!?"), frozenset(";:")
+def code_points(ends: Sequence[str], width: int) -> UInt32[np.ndarray, "lines width"]:
+    """Strings of one width as a table of code points."""
+    return np.frombuffer("".join(ends).encode("utf-32-le", "surrogatepass"), np.uint32).reshape(-1, width)
 
 
-def rhymes_across(stripped: Sequence[str]) -> Float[np.ndarray, " lines"]:
-    """How many pairs of lines that rhyme to the eye, up to three apart, the place before each line divides."""
-    keys = np.array([hash_of_rhyme(line) for line in stripped])
+def between(points: UInt32[np.ndarray, "..."], ends: str) -> Bool[np.ndarray, "..."]:
+    """Which code points lie between two characters."""
+    return (points >= ord(ends[0])) & (points <= ord(ends[1]))
+
+
+def rhymes_across(tails: UInt32[np.ndarray, "lines 3"]) -> Float[np.ndarray, " lines"]:
+    """How many pairs of lines that rhyme to the eye, up to three apart, the place before each line divides.
+
+    Args:
+        tails: The last three letters of each line.
+    """
+    small = tails | 0x20
+    keys = np.where(between(small, "az").all(1), (small[:, 0] << 16) + (small[:, 1] << 8) + small[:, 2], 0)
     across = np.zeros(len(keys), np.float32)
     for apart in (1, 2, 3):
         pair = (keys[apart:] == keys[:-apart]) & (keys[apart:] != 0)
         for shift in range(1, apart + 1):
             across[shift : shift + len(pair)] += pair
     return across
-
-
-def hash_of_rhyme(line: str) -> int:
-    """The last three letters of a line as a number, 0 where it ends otherwise."""
-    tail = line[-3:].lower()
-    return int.from_bytes(tail.encode(), "big") & 0xFFFFFFFF if tail.isalpha() else 0
 
 
 def change_of(length: Float[np.ndarray, " lines"]) -> Float[np.ndarray, " lines"]:

@@ -14,7 +14,7 @@ from makar.core.files import sha256, write_atomic
 from makar.data.config import CollectOptions
 from makar.data.document import size
 
-SPLITS: tuple[Literal["train", "valid", "test"], ...] = ("train", "valid", "test")
+SPLITS = ("train", "valid", "test")
 SHARD_BYTES, PART_BYTES, GROUP_BYTES = 64 << 20, 8 << 20, 4 << 20
 """Bytes of text in a shard, in a part of the work, in a row group."""
 
@@ -94,8 +94,8 @@ def write_part(path: Path, columns: Mapping[str, Sequence[Any]], notes: Mapping[
     """One part of the work, whole or absent, with notes in its metadata."""
     table = pa.table(dict(columns)).replace_schema_metadata({"makar": json.dumps(notes)})
     memory = io.BytesIO()
-    pq.write_table(table, memory, compression="zstd", compression_level=1, use_dictionary=["source", "group"])
-    write_atomic(path, memory.getbuffer())
+    pq.write_table(table, memory, compression="zstd", compression_level=1)
+    write_atomic(path, memory.getvalue())
 
 
 def part_notes(path: Path) -> dict[str, Any]:
@@ -103,7 +103,7 @@ def part_notes(path: Path) -> dict[str, Any]:
     return json.loads(pq.read_schema(path).metadata[b"makar"])
 
 
-def read_part(path: Path, columns: Sequence[str]) -> pa.Table:
+def read_part(path: Path, columns: Sequence[str]) -> Any:
     """Some columns of a part."""
     return pq.read_table(path, columns=list(columns), use_threads=False)
 
@@ -168,7 +168,7 @@ class ShardWriter:
         self.writer, self.documents, self.bytes = None, 0, 0
 
 
-def batches(path: Path) -> Iterator[pa.RecordBatch]:
+def batches(path: Path) -> Iterator[Any]:
     """The rows of a shard, some megabytes at a time."""
     with path.open("rb") as file:
         yield from pq.ParquetFile(file).iter_batches(batch_size=4096, use_threads=False)
