@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer, decoders, models, normalizers, processors
 
-from makar.codecs.bpe import END, PAD, SMALLEST, SPECIAL, Bpe, train_bpe
+from makar.codecs.bpe import END, PAD, SMALLEST, SPECIAL, Bpe, cut, train_bpe
 from makar.core.errors import InputError, ModelError, RecipeError
 from makar.core.nouns import Codec
 
@@ -186,6 +186,31 @@ def test_batches_are_documents_one_by_one(bpe, texts):
     assert bpe.batch_ids(texts) == [bpe.ids(text) for text in texts]
 
 
+LINES = st.lists(
+    st.one_of(
+        st.text(max_size=6), st.sampled_from(["\n", " \n", "\n\n", "\r\n", "\u2028", ".\n", "'s\n", "a", "1", "月"])
+    ),
+    max_size=20,
+).map("".join)
+
+
+@FUZZ
+@given(text=LINES, size=st.integers(1, 5))
+def test_a_book_in_parts_has_the_ids_of_the_book(bpe, text, size):
+    parts = cut(text, size)
+    assert "".join(parts) == text
+    assert all(len(part) >= size for part in parts[:-1])
+    assert [token for part in parts for token in bpe.ids(part, start=False)] == bpe.ids(text, start=False)
+
+
+def test_long_texts_are_encoded_in_parts(bpe, monkeypatch):
+    monkeypatch.setattr("makar.codecs.bpe.PART_CHARACTERS", 20)
+    monkeypatch.setattr("makar.codecs.bpe.cut", lambda text, size: seen.append(cut(text, size)) or seen[-1])
+    seen = []
+    assert bpe.plain_ids([POEM, "short", ""]) == [bpe.ids(text, start=False) for text in (POEM, "short", "")]
+    assert [len(parts) for parts in seen] == [4, 1, 1]
+
+
 @FUZZ
 @given(texts=st.lists(TEXTS, min_size=1, max_size=5))
 def test_it_is_a_codec(bpe, texts):
@@ -195,6 +220,16 @@ def test_it_is_a_codec(bpe, texts):
     assert bpe.decode(batch) == texts
     row, length = batch["tokens"][0], int(batch["lengths"][0])
     assert (row[length:] == bpe.pad_id).all()
+
+
+@pytest.mark.slow
+def test_every_code_point_comes_back_and_has_the_ids_of_transformers(bpe, theirs):
+    points = [chr(point) for point in range(0x110000) if not 0xD800 <= point < 0xE000]
+    texts = ["".join(points[k : k + 64]) for k in range(0, len(points), 64)]
+    texts += [f"a{point} {point}1" for point in points[: 2**16]]
+    ids = bpe.batch_ids(texts)
+    assert [bpe.text(row) for row in ids] == texts
+    assert theirs(texts, split_special_tokens=True).input_ids == ids
 
 
 def test_half_a_surrogate_pair_is_the_readers_to_mend(bpe):

@@ -9,6 +9,7 @@ import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
+from itertools import chain
 from pathlib import Path
 from typing import Any, final
 
@@ -27,6 +28,11 @@ SPLIT = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}"
     r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
+
+LINE_START = re.compile(r"(?<=\n)(?=\w)")
+"""A place that `SPLIT` always cuts at, whatever stands around it: a text may be encoded in parts that end there."""
+
+PART_CHARACTERS = 2**16
 
 END = "<|endoftext|>"
 """Opens every document, and so also ends the one before."""
@@ -155,14 +161,15 @@ class Bpe:
         return [[*self.opener, *ids, *self.closer] for ids in self.plain_ids(texts)]
 
     def plain_ids(self, texts: Sequence[str]) -> list[list[int]]:
-        """Token ids of pieces of text, with nothing before or after; all cores at once."""
+        """Token ids of pieces of text, with nothing before or after; all cores at once, a book as well."""
+        parts = [cut(text, PART_CHARACTERS) if self._cuttable else [text] for text in texts]
         try:
-            found = self._tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)
+            found = iter(self._tokenizer.encode_batch_fast(list(chain(*parts)), add_special_tokens=False))
         except TypeError:
             for text in texts:
                 self._encode(text)
             raise
-        return [encoding.ids for encoding in found]
+        return [list(chain.from_iterable(next(found).ids for _ in part)) for part in parts]
 
     def template_ids(self, text: str) -> list[int]:
         """Token ids of a template that the program itself wrote: spellings of special tokens become those tokens."""
@@ -221,6 +228,13 @@ class Bpe:
         return None if content is None else self._tokenizer.token_to_id(content)
 
     @cached_property
+    def _cuttable(self) -> bool:
+        """Whether the tokenizer splits as ours do and changes no character before that."""
+        data = json.loads(self.source)
+        steps = (data["pre_tokenizer"] or {}).get("pretokenizers") or [{}]
+        return data["normalizer"] is None and steps[0].get("pattern") == {"Regex": SPLIT}
+
+    @cached_property
     def _spellings(self) -> re.Pattern[str]:
         longest_first = sorted(self.special, key=len, reverse=True)
         return re.compile(f"({'|'.join(map(re.escape, longest_first))})")
@@ -234,6 +248,19 @@ class Bpe:
         for number in self.special.values():
             bare[number] = b""
         return table, bare, strip
+
+
+def cut(text: str, size: int) -> list[str]:
+    """Cut a long text at starts of lines into parts of at least `size` characters.
+
+    The tokenizers library takes 140 bytes for each character of one text, and one core: a book is best given in parts.
+    """
+    parts: list[str] = []
+    begin = 0
+    while len(text) - begin > size and (place := LINE_START.search(text, begin + size)):
+        parts.append(text[begin : place.start()])
+        begin = place.start()
+    return [*parts, text[begin:]]
 
 
 def train_bpe(texts: Iterable[str], vocab_size: int) -> Bpe:
