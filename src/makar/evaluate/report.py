@@ -1,0 +1,135 @@
+"""A report: figures beside each other, each with what it means; as JSON and as Markdown."""
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from makar.core.files import mending, write_atomic
+
+Value = float | int | str | None
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One figure of several texts.
+
+    Args:
+        meaning: What it is and how to read it, in a line.
+        values: By whose it is: "model", "held-out", "bzip2".
+        unit: "%" where the values are shares from 0 to 1.
+    """
+
+    meaning: str
+    values: Mapping[str, Value]
+    unit: str = ""
+
+
+@dataclass(frozen=True)
+class Section:
+    """Figures that belong together.
+
+    Args:
+        title: Of a few words.
+        note: How it was measured, and what to beware of.
+        figures: By name.
+    """
+
+    title: str
+    note: str
+    figures: Mapping[str, Figure]
+
+
+@dataclass(frozen=True)
+class Report:
+    """What an evaluation found. The same model, dataset and settings give the same report.
+
+    Args:
+        model: As the caller named it.
+        dataset: Its folder.
+        dataset_hash: Of its content.
+        settings: Of the evaluation, and those of generation as they were in the end.
+        sections: By suite.
+        samples: Some of what the model wrote, prompts included.
+    """
+
+    model: str
+    dataset: str
+    dataset_hash: str
+    settings: Mapping[str, Any]
+    sections: Mapping[str, Section]
+    samples: Sequence[str]
+
+    def value(self, suite: str, figure: str, of: str = "model") -> Value:
+        """One value; None where it was not measured."""
+        return self.sections[suite].figures[figure].values.get(of)
+
+    def json(self) -> str:
+        """One JSON document; a value beyond all numbers is null."""
+        return json.dumps(finite(asdict(self)), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+    def markdown(self) -> str:
+        """For a person to read."""
+        settings = [f"- {name}: `{json.dumps(value, ensure_ascii=False)}`" for name, value in self.settings.items()]
+        parts = [
+            f"# Evaluation of {self.model}",
+            f"Measured against the dataset `{self.dataset}` (SHA-256 `{self.dataset_hash[:16]}…`).",
+            *(
+                part
+                for section in self.sections.values()
+                for part in (f"## {section.title}", section.note, table(section))
+            ),
+        ]
+        if self.samples:
+            parts += ["## Samples", *(indented(sample) for sample in self.samples)]
+        return "\n\n".join([*parts, "## Settings", "\n".join(settings)]) + "\n"
+
+
+def table(section: Section) -> str:
+    """The figures of a section as a Markdown table, a column for each text that any of them is about."""
+    columns = list(dict.fromkeys(name for figure in section.figures.values() for name in figure.values))
+    rows = [["", *columns, "what it is"], ["---", *["---:"] * len(columns), "---"]]
+    for name, figure in section.figures.items():
+        values = [shown(figure.values.get(column), figure.unit) for column in columns]
+        rows.append([name.replace("_", " "), *values, figure.meaning])
+    safe = [[cell.replace("|", r"\|") for cell in row] for row in rows]
+    return "\n".join(f"| {' | '.join(row)} |" for row in safe)
+
+
+def shown(value: Value, unit: str) -> str:
+    """A value as it stands in a table."""
+    if value is None:
+        return ""
+    if isinstance(value, str):
+        return value
+    if unit == "%":
+        return f"{value:.1%}"
+    return f"{value:,}" if isinstance(value, int) else f"{value:,.3f}"
+
+
+def indented(text: str) -> str:
+    """Text as a Markdown block that nothing in it can end; a comment parts it from the next."""
+    return "\n".join(f"    {line}" for line in text.splitlines()) + "\n\n<!-- -->"
+
+
+def finite(value: Any) -> Any:
+    """Plain data with null for infinity and for what is no number."""
+    if isinstance(value, dict):
+        return {name: finite(inner) for name, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite(inner) for inner in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def write_report(report: Report, folder: Path) -> None:
+    """Write evaluation.json and evaluation.md into a run's or a model's folder.
+
+    Raises:
+        ResourceError: No space or no permission.
+    """
+    with mending(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    write_atomic(folder / "evaluation.json", report.json())
+    write_atomic(folder / "evaluation.md", report.markdown())
