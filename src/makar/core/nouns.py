@@ -126,7 +126,10 @@ class Objective(Protocol[Net_contra]):
         ...
 
     def __call__(self, model: "Model[Net_contra]", micro: Batch, player: str, rng: Rng) -> Loss:
-        """The loss of some rows of the batch for the player on turn."""
+        """The loss of some rows of the batch for the player on turn.
+
+        Validation calls it without gradient: a loss that differentiates on its own account turns it on for itself.
+        """
         ...
 
 

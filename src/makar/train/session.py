@@ -263,7 +263,7 @@ class Session:
         self.history.skipped = sorted({*before, *faulty})
         line = f"{reason}; back to step {self.step}, skipping {span(faulty)}"
         self.say(f"step {at}: {line}")
-        self.log({"kind": "event", "step": at, "event": "back", "note": line, "skipped": faulty})
+        self.log({"kind": "event", "step": at, "event": "back", "note": line, "left_out": faulty})
 
     def compile_when_due(self) -> None:
         """Decide once whether compiling will pay, by the time of eager steps; then obey, from the same step on."""

@@ -50,10 +50,11 @@ class Relativistic:
             margin = (model.net.critic(real) - model.net.critic(fake)).squeeze(1)
             losses = F.softplus(margin)
         else:
-            real, fake = real.detach().requires_grad_(), fake.detach().requires_grad_()
-            scores = model.net.critic(real), model.net.critic(fake)
-            margin = (scores[0] - scores[1]).squeeze(1)
-            losses = F.softplus(-margin) + GAMMA / 2 * (penalty(real, scores[0]) + penalty(fake, scores[1]))
+            with torch.enable_grad():  # the penalties need it in validation too
+                real, fake = real.detach().requires_grad_(), fake.detach().requires_grad_()
+                scores = model.net.critic(real), model.net.critic(fake)
+                margin = (scores[0] - scores[1]).squeeze(1)
+                losses = F.softplus(-margin) + GAMMA / 2 * (penalty(real, scores[0]) + penalty(fake, scores[1]))
         return Loss(losses.sum(), torch.tensor(float(len(real))), {"margin": margin.sum()})
 
 

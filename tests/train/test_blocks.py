@@ -1,0 +1,80 @@
+import pytest
+import torch
+from torch import nn
+
+from makar.train.blocks import COMPILE_SECONDS, kinds, prepared, worth_compiling
+from makar.train.checkpoint import load
+from tests.contract.support import equal_weights, fresh, losses, settings, train
+
+
+def test_equal_blocks_are_one_kind():
+    assert kinds([nn.Linear(3, 4), nn.Linear(3, 4)]) == 1
+    assert kinds([nn.Linear(3, 4), nn.Linear(4, 4)]) == 2
+    assert kinds([]) == 0
+
+
+def test_compiling_must_be_earned_back():
+    blocks = [nn.Linear(3, 4)] * 4
+    assert worth_compiling(blocks, step_seconds=1.0, steps_left=10_000)
+    assert not worth_compiling(blocks, step_seconds=1.0, steps_left=int(COMPILE_SECONDS))
+    assert not worth_compiling(blocks, step_seconds=1e-3, steps_left=10_000)
+    assert not worth_compiling([], step_seconds=1.0, steps_left=10_000)
+
+
+def test_recomputing_changes_no_bit_and_keeps_less(tmp_path):
+    model, lines = train("language", "next_token", tmp_path / "a", settings(4))
+    again, other = train("language", "next_token", tmp_path / "b", settings(4, recompute=True))
+    assert losses(lines) == losses(other)
+    assert equal_weights(model, again)
+    assert set(again.net.state_dict()) == set(fresh("language").net.state_dict())
+
+
+def test_recomputing_keeps_only_the_inputs():
+    kept: list[int] = []
+
+    def pack(tensor):
+        kept.append(tensor.numel())
+        return tensor
+
+    block = nn.Sequential(*[m for _ in range(4) for m in (nn.Linear(16, 16), nn.GELU())])
+    rows = torch.randn(8, 16, requires_grad=True)
+    sizes = []
+    for recompute in (False, True):
+        kept.clear()
+        with prepared([block], recompute=recompute), torch.autograd.graph.saved_tensors_hooks(pack, lambda t: t):
+            block(rows)
+        sizes.append(len(kept))
+    assert sizes[1] < sizes[0] / 3
+    assert "forward" not in block.__dict__
+
+
+def test_the_forecast_is_kept_and_obeyed(tmp_path, monkeypatch):
+    compiled = []
+    from makar.train import session
+
+    monkeypatch.setattr(session, "worth_compiling", lambda blocks, seconds, left: left == 14 and bool(seconds > 0))
+    monkeypatch.setattr(session, "compile_blocks", lambda blocks, on: compiled.append((len(blocks), on)))
+    config = settings(20, compile="auto", checkpoint_steps=10)
+    said: list[str] = []
+    train("language", "next_token", tmp_path, config, say=said.append)
+    assert compiled == [(2, True)]
+    assert "compiling the blocks from step 6" in said[0]
+    decisions = __import__("json").loads((tmp_path / "checkpoints" / "decisions.json").read_text())
+    assert decisions["compile_from"] == 6
+    assert load(tmp_path / "checkpoints", 20).step == 20
+
+
+@pytest.mark.slow
+def test_compiled_blocks_learn_the_same_and_resume_to_the_bit(tmp_path):
+    from tests.contract.support import Killed, killer
+
+    config = settings(8, compile="on")
+    _, eager = train("language", "next_token", tmp_path / "eager", settings(8))
+    model, lines = train("language", "next_token", tmp_path / "whole", config)
+    assert [x["loss"] for x in lines] == pytest.approx([x["loss"] for x in eager], rel=1e-4)
+    with pytest.raises(Killed):
+        train("language", "next_token", tmp_path / "killed", config, watches=[killer(6)])
+    again, resumed = train("language", "next_token", tmp_path / "killed", config, model=fresh("language", seed=1))
+    assert losses(resumed) == losses(lines)
+    assert equal_weights(model, again)
+    assert set(again.net.state_dict()) == set(fresh("language").net.state_dict())

@@ -1,0 +1,65 @@
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from makar.core.errors import RunError
+from makar.train import distributed
+from makar.train.checkpoint import newest
+from makar.train.distributed import World, buckets, joined
+from makar.train.loop import decide
+from makar.train.metrics import read_metrics
+from tests.contract.support import CASES, settings
+from tests.train.worker import parallel
+
+
+def test_buckets_hold_every_tensor_once_and_one_dtype(monkeypatch):
+    monkeypatch.setattr(distributed, "BUCKET", 10)
+    tensors = [torch.zeros(n) for n in (4, 4, 4, 25, 1, 9)] + [torch.zeros(2, dtype=torch.int64)]
+    found = buckets(tensors)
+    assert [[t.numel() for t in bucket] for bucket in found] == [[4, 4], [4], [25], [1, 9], [2]]
+
+
+def test_alone_nothing_is_exchanged():
+    with joined() as world:
+        assert world == World(0, 1)
+    tensor = torch.ones(3)
+    world.sum([tensor])
+    world.equalize([tensor])
+    assert tensor.tolist() == [1, 1, 1]
+    assert world.agree("x") == "x"
+
+
+def test_more_processes_than_rows_is_said(tmp_path):
+    with pytest.raises(RunError, match="more processes than rows"):
+        decide(settings(1, batch_size=2), None, World(0, 3), tmp_path, print)
+
+
+@pytest.fixture(scope="module")
+def both(tmp_path_factory):
+    """Every family trained by one process and by two."""
+    folder = tmp_path_factory.mktemp("parallel")
+    parallel(folder / "one")
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    command += ["-m", "tests.train.worker", str(folder / "two"), "parallel"]
+    subprocess.run(command, env=environment, cwd=Path(__file__).parents[2], check=True)
+    return folder
+
+
+@pytest.mark.parametrize("case", ["-".join(case) for case in CASES])
+def test_two_processes_equal_one(both, case):
+    one, two = (newest(both / which / case / "checkpoints", print) for which in ("one", "two"))
+    assert one.step == two.step == 6
+    weights = [name for name in one.tensors if name.startswith(("net/", "average/"))]
+    assert weights
+    for name in weights:
+        assert torch.allclose(one.tensors[name], two.tensors[name], atol=1e-6, rtol=1e-5), name
+    lines = [read_metrics(both / which / case / "metrics.jsonl") for which in ("one", "two")]
+    assert len((both / "two" / case / "metrics.jsonl").read_text().splitlines()) == 6  # rank 0 alone writes
+    for first, second in zip(*lines, strict=True):
+        for key in (key for key in first if key.endswith(("loss", "count", "norm"))):
+            assert second[key] == pytest.approx(first[key], rel=1e-5), key
