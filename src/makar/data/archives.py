@@ -10,7 +10,7 @@ import zlib
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import IO, Any
+from typing import Any
 
 from makar.core.errors import InputError, UserError
 from makar.data.document import Fault
@@ -57,7 +57,7 @@ class Entry:
 
     name: str
     kind: str
-    open: Callable[[], IO[bytes]]
+    open: Callable[[], io.BufferedIOBase]
     budget: Budget
     depth: int = 0
 
@@ -65,7 +65,7 @@ class Entry:
 class Metered(io.RawIOBase):
     """A stream whose every byte is counted against a budget, and whose damage is said in one line."""
 
-    def __init__(self, inner: IO[bytes], budget: Budget, where: str) -> None:
+    def __init__(self, inner: Any, budget: Budget, where: str) -> None:
         self.inner, self.budget, self.where = inner, budget, where
         self.left = b""
 
@@ -99,24 +99,24 @@ def unpacking(where: str) -> Generator[None]:
         raise InputError(f"truncated or damaged: {fault}", where=where, fix="copy or download it again") from None
 
 
-def metered(inner: Any, entry: Entry) -> IO[bytes]:
+def metered(inner: Any, entry: Entry) -> io.BufferedIOBase:
     """A buffered, counted stream of something unpacked."""
     return io.BufferedReader(Metered(inner, entry.budget, entry.name), 1 << 18)
 
 
-def unzstd(file: IO[bytes]) -> IO[bytes]:
+def unzstd(file: io.BufferedIOBase) -> "Unzstd":
     """A stream of what a .zst holds, all frames; a truncated one is an error."""
     try:
         import zstandard
     except ImportError:
         raise UserError("zstandard is not installed", fix="pip install 'makar[collect]'") from None
-    return Unzstd(file, zstandard)  # pyright: ignore[reportReturnType]
+    return Unzstd(file, zstandard)
 
 
 class Unzstd:
     """Frame after frame of a .zst: zstandard's own reader takes a truncated file for a short one."""
 
-    def __init__(self, file: IO[bytes], library: Any) -> None:
+    def __init__(self, file: io.BufferedIOBase, library: Any) -> None:
         self.file, self.library = file, library
         self.frame: Any = None
         self.left = b""
@@ -160,12 +160,24 @@ def deeper(entry: Entry, name: str, kind: str, open: Callable[[], Any]) -> Entry
     if entry.depth == DEPTH:
         raise InputError(f"packed more than {DEPTH} times over", where=entry.name, fix="unpack it yourself")
     shown = f"{entry.name}/{name}" if name else entry.name
-    return Entry(shown, kind, lambda: metered(open(), entry), entry.budget, entry.depth + 1)
+
+    def opened() -> io.BufferedIOBase:
+        with unpacking(shown):
+            return metered(open(), entry)
+
+    return Entry(shown, kind, opened, entry.budget, entry.depth + 1)
+
+
+def gunzip(file: io.BufferedIOBase) -> gzip.GzipFile:
+    """A stream of what a .gz holds. `myfileobj` is what it closes together with itself."""
+    unpacked = gzip.GzipFile(fileobj=file)
+    unpacked.myfileobj = file  # pyright: ignore[reportAttributeAccessIssue]
+    return unpacked
 
 
 def unpack_gzip(entry: Entry) -> Iterator[Entry]:
     """What a .gz or .tgz holds."""
-    yield deeper(entry, "", unpacked_kind(entry.kind), lambda: gzip.GzipFile(fileobj=entry.open()))
+    yield deeper(entry, "", unpacked_kind(entry.kind), lambda: gunzip(entry.open()))
 
 
 def unpack_zstd(entry: Entry) -> Iterator[Entry]:
@@ -186,31 +198,30 @@ def unpack_zip(entry: Entry, only: str = "") -> Iterator[Entry | Fault]:
         entry: The archive.
         only: One member or folder of it.
     """
-    with unpacking(entry.name), zipfile.ZipFile(seekable(entry)) as archive:
+    with unpacking(entry.name), seekable(entry) as file, zipfile.ZipFile(file) as archive:
         for info in archive.infolist():
             base = info.filename.rsplit("/", 1)[-1]
-            if info.is_dir() or base.startswith("."):
-                continue
             member = deeper(entry, info.filename, base, lambda info=info: archive.open(info))
-            if not only or info.filename == only or info.filename.startswith(f"{only}/"):
+            wanted = not only or info.filename == only or info.filename.startswith(f"{only}/")
+            if wanted and not info.is_dir() and not base.startswith("."):
                 yield member
 
 
 def unpack_tar(entry: Entry) -> Iterator[Entry | Fault]:
     """The members of a .tar, in its own order; links and devices are counted and left alone."""
-    with unpacking(entry.name), tarfile.open(fileobj=entry.open(), mode="r|") as archive:
+    with unpacking(entry.name), entry.open() as file, tarfile.open(fileobj=file, mode="r|") as archive:
         for info in archive:
             base = info.name.rsplit("/", 1)[-1]
+            member = deeper(entry, info.name, base, lambda info=info: archive.extractfile(info))
             if info.isdir() or base.startswith("."):
                 continue
-            member = deeper(entry, info.name, base, lambda info=info: archive.extractfile(info))
             if info.isreg():
                 yield member
             else:
                 yield Fault("link or device in an archive", member.name, 0, "collect the file that it points to")
 
 
-def seekable(entry: Entry) -> IO[bytes]:
+def seekable(entry: Entry) -> io.BufferedIOBase:
     """A stream that can go back: the file itself, or an unnamed copy of what was packed."""
     file = entry.open()
     if file.seekable():

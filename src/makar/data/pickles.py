@@ -4,9 +4,10 @@ A pickle is a program. Here every name that it may mention becomes an inert `Rec
 called with; any other name is refused. The tree of records is then read as data.
 """
 
+import io
 import pickle
 import struct
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 
@@ -50,7 +51,7 @@ class Record:
 class Inert(pickle.Unpickler):
     """An unpickler in which every admitted name is a fresh `Record` class and every other name an error."""
 
-    def __init__(self, file: IO[bytes]) -> None:
+    def __init__(self, file: io.BufferedIOBase) -> None:
         super().__init__(file)
         self.classes: dict[tuple[str, str], type[Record]] = {}
 
@@ -68,7 +69,7 @@ class Forbidden(Exception):
     """The pickle named something that is not in the table."""
 
 
-def read_frame(file: IO[bytes], where: object) -> dict[str, Any]:
+def read_frame(file: io.BufferedIOBase, where: object) -> dict[str, Any]:
     """The columns of a pickled DataFrame: numpy arrays for numbers, lists for strings.
 
     Args:

@@ -6,7 +6,7 @@ import io
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from typing import IO, Any
+from typing import Any
 
 from makar.core.errors import InputError
 from makar.data.archives import Entry, seekable, unpack_gzip, unpack_tar, unpack_zip, unpack_zstd
@@ -68,7 +68,7 @@ def read_text(entry: Entry, source: str) -> Iterator[Item]:
             yield Document(held, entry.name, entry.name, source)
 
 
-def decoded(file: IO[bytes], where: str) -> Iterator[str | Fault]:
+def decoded(file: io.BufferedIOBase, where: str) -> Iterator[str | Fault]:
     """UTF-8 (or UTF-16 by its mark) in blocks; the first fault ends it: to guess wrongly would be silent damage."""
     first = file.read(BLOCK)
     wide = first[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
@@ -127,7 +127,8 @@ def read_jsonl(entry: Entry, source: str) -> Iterator[Item]:
 
 def read_csv(entry: Entry, source: str) -> Iterator[Item]:
     """A table with a header; its column `text`, and `id` and `group` where it has them."""
-    with entry.open() as raw, io.TextIOWrapper(raw, "utf-8-sig", newline="") as file:
+    stream: Any = entry.open()
+    with io.TextIOWrapper(stream, "utf-8-sig", newline="") as file:
         csv.field_size_limit(RECORD)
         try:
             for number, row in enumerate(csv.DictReader(file), 1):
