@@ -81,7 +81,7 @@ def test_a_model_that_recites_is_found_out_and_real_text_is_not(model, dataset, 
     model = long_context(model)
     report = evaluate(model, dataset, options)
     assert report.value("verbatim", "samples_copied") == report.value("verbatim", "words_copied") == 1
-    assert report.value("verbatim", "lines_copied") == 1
+    assert report.value("verbatim", "samples_copied_32") == report.value("verbatim", "lines_copied") == 1
     assert report.value("verbatim", "longest") == len(poem.split())
     assert report.value("verbatim", "longest_where") == "train-7 at word 0"
     assert report.value("verbatim", "samples_copied", "held-out") == 0

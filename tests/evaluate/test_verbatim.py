@@ -48,12 +48,19 @@ def test_the_summary_by_hand():
     found = verbatim(find_copies(samples, TRAINING, window=4), window=4)
     assert found.samples == 3
     assert found.samples_copied == 1 / 3
+    assert found.longer == {8: 0, 16: 0, 32: 0}
     assert found.windows_copied == 3 / 6
     assert found.words_copied == 6 / 12
     assert (found.lines, found.lines_copied) == (2, 1 / 2)
     assert found.mean_longest == 2
     assert found.longest.words == 6
     assert verbatim([]).samples_copied == 0
+
+
+def test_longer_runs_are_counted_apart():
+    found = verbatim(find_copies([TRAINING[0][1], "the moon was here"], TRAINING, window=3), window=3)
+    assert found.samples_copied == 1
+    assert found.longer == {6: 1 / 2, 12: 1 / 2, 24: 0}  # the poem has 18 words
 
 
 @pytest.fixture

@@ -126,6 +126,12 @@ def test_a_poem_keeps_to_one_foot_and_two_counts():
     assert [meter[1] for meter in meters_of(ballad)] == ["tetrameter", "trimeter"] * 2
 
 
+def test_a_second_count_must_fit_a_fourth_of_the_lines():
+    lines = [words(line) for line in ["it is an ancient mariner"] * 7 + ["and he has stopped a man"]]
+    assert meters_of(lines) == [("iambic", "tetrameter")] * 7 + [None]
+    assert meters_of(lines[4:])[-1] == ("iambic", "trimeter")
+
+
 def test_a_line_counts_once_however_often_it_rhymes():
     counts = rhymes_of([["day"], ["may"], ["say"], ["1"], ["moon"]])
     assert counts == {"couplet": 3, "rhymed": 3, "alternating": 2}

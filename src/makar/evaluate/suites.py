@@ -202,6 +202,10 @@ def verbatim_section(material: Material) -> Section:
         "refrains and set phrases stand there too.",
         {
             "samples_copied": figure(f"with a run of {window} words or more", lambda v: v.samples_copied, "%"),
+            **{
+                f"samples_copied_{size}": figure(f"with one of {size} or more", lambda v, n=size: v.longer[n], "%")
+                for size in found["model"].longer
+            },
             "words_copied": figure("of all words, those inside such runs", lambda v: v.words_copied, "%"),
             "windows_copied": figure(f"of all runs of exactly {window} words", lambda v: v.windows_copied, "%"),
             "lines_copied": figure(

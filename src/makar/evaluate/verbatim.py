@@ -8,7 +8,7 @@ word, so that a collision can never count.
 Paper: Lee et al. 2021, arXiv 2107.06499, section 6.2 (exact substrings as memorisation), with words for tokens.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -79,6 +79,7 @@ class Verbatim:
         samples: How many samples.
         window: Words in the shortest run that counts.
         samples_copied: Share of samples with such a run.
+        longer: Share of samples with a run of at least so many words: twice the window, four and eight times.
         windows_copied: Share of all windows of that many words.
         words_copied: Share of words inside such runs.
         lines: Lines of at least four words.
@@ -90,6 +91,7 @@ class Verbatim:
     samples: int
     window: int
     samples_copied: float
+    longer: Mapping[int, float]
     windows_copied: float
     words_copied: float
     lines: int
@@ -107,6 +109,10 @@ def verbatim(copied: Sequence[Copied], window: int = WINDOW) -> Verbatim:
         samples=len(copied),
         window=window,
         samples_copied=len(runs) / max(1, len(copied)),
+        longer={
+            words: sum(run.words >= words for run in runs) / max(1, len(copied))
+            for words in (2 * window, 4 * window, 8 * window)
+        },
         windows_copied=sum(int(each.windows.sum()) for each in copied) / max(1, windows),
         words_copied=sum(int(each.covered.sum()) for each in copied) / max(1, sum(each.words for each in copied)),
         lines=lines,

@@ -50,7 +50,7 @@ class Verse:
         alternating: Share with a rhyme two lines away.
         enclosed: Share with a rhyme three lines away.
         guessed_rhymes: Share that rhymes by spelling alone, a word being unknown; not part of `rhymed`.
-        metrical: Share that fits its poem's meter: one foot and one or two counts of it, whichever fit most lines.
+        metrical: Share that fits its poem's meter: the foot and the one or two counts of it that fit most lines.
         meters: Lines by the meter they were found to fit, commonest first.
         syllables: Mean syllables in a line.
         spread: Mean distance, in syllables, between a line and the median line of its poem.
@@ -214,12 +214,16 @@ METERS = build_meters()
 
 
 def meters_of(lines: Sequence[Sequence[str]]) -> list[Meter | None]:
-    """The meter of each line, out of the one foot and at most two counts that fit most of the poem's lines."""
+    """The meter of each line, out of the one foot and the one or two counts that fit most of the poem's lines.
+
+    Two counts make a meter, as in a ballad or a limerick, only where each fits a fourth of the lines or more.
+    """
     fits = [meters(tuple(line)) for line in lines]
     tally = Counter(meter for fit in fits for meter in fit)
     best: tuple[int, tuple[Meter, ...]] = (0, ())
     for foot in dict.fromkeys(foot for foot, _ in tally):
-        likely = [meter for meter, _ in tally.most_common() if meter[0] == foot][:4]
+        ranked = [meter for meter, _ in tally.most_common() if meter[0] == foot]
+        likely = [meter for meter in ranked if 4 * tally[meter] >= len(lines)] or ranked[:1]
         for pair in combinations_with_replacement(likely, 2):
             fitting = sum(not fit.isdisjoint(pair) for fit in fits)
             best = max(best, (fitting, pair), key=lambda found: (found[0], -len(set(found[1]))))
