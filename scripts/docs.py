@@ -16,7 +16,7 @@ from typing import Any, cast
 
 import typer
 
-import makar
+from makar.app import api
 from makar.app.cli import USAGE_ERROR, app
 from makar.core.config import Config
 
@@ -276,10 +276,12 @@ def broken_python(body: str) -> Iterator[str]:
     except SyntaxError as fault:
         yield f"python block does not parse: {fault}"
         return
-    for node in ast.walk(tree):
-        of_makar = isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "makar"
-        if of_makar and cast(ast.Attribute, node).attr not in makar.__all__:
-            yield f"python block uses makar.{cast(ast.Attribute, node).attr}, which does not exist"
+    used = {
+        node.attr
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "api"
+    }
+    yield from (f"python block uses api.{name}, which does not exist" for name in sorted(used - set(api.__all__)))
 
 
 def broken_toml(body: str) -> Iterator[str]:

@@ -77,7 +77,7 @@ def chosen(run: Run, wanted: int) -> list[tuple[int, str]]:
     first, last = max(found[0][0], 1), found[-1][0]
     marks = [first * (last / first) ** (k / (wanted - 1)) for k in range(wanted)]
     nearest = [min(found, key=lambda pair: abs(pair[0] - mark)) for mark in marks]
-    return [(step, file.read_text(encoding="utf-8")) for step, file in dict.fromkeys(nearest)]
+    return [(step, file.read_text(encoding="utf-8").split("\n---\n")[0]) for step, file in dict.fromkeys(nearest)]
 
 
 def excerpt(text: str, lines: int = 7, columns: int = 34) -> str:

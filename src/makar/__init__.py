@@ -1,18 +1,22 @@
-"""makar: train, align, check, run and serve generative models of your own."""
+"""makar: train, align, check, run and serve generative models of your own.
+
+From Python, `from makar import api`: its functions are the commands. They are not names of the package itself, because
+`makar.train` and `makar.evaluate` are rooms.
+"""
 
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from makar.app.api import collect, evaluate, generate, load, plan, stream, train
+    from makar.app import api as api
 
 __version__ = "0.1.0"
-__all__ = ["collect", "evaluate", "generate", "load", "plan", "stream", "train"]
+__all__ = ["api"]
 
 
 def __getattr__(name: str) -> Any:
-    """Hand out the functions of `makar.app.api` without importing torch until one is used."""
-    if name in __all__:
+    """Import the Python API when it is first used, so that `import makar` costs nothing."""
+    if name == "api":
         from makar.app import api
 
-        return getattr(api, name)
+        return api
     raise AttributeError(f"module 'makar' has no attribute {name!r}")

@@ -5,11 +5,11 @@ import json
 
 import pytest
 
-import makar
+from makar import api
 
 
 def test_from_python_and_from_the_command_line_it_is_the_same_text(workspace, call):
-    answer = makar.generate("first", "the moon", seed=3)[0]
+    answer = api.generate("first", "the moon", seed=3)[0]
     out, err = call("generate", "first", "the moon", "--seed", "3")
     assert out == f"the moon{answer.data}\n"
     assert not err
@@ -21,9 +21,9 @@ def test_a_model_has_three_names(workspace, call, name):
 
 
 def test_an_open_model_can_be_handed_in(workspace):
-    opened = makar.load("first")
-    assert makar.load(opened) is opened
-    assert makar.generate(opened, "the")[0].data == makar.generate("first", "the")[0].data
+    opened = api.load("first")
+    assert api.load(opened) is opened
+    assert api.generate(opened, "the")[0].data == api.generate("first", "the")[0].data
 
 
 def test_the_second_answer_is_the_first_of_the_next_seed(workspace, call):
@@ -34,9 +34,9 @@ def test_the_second_answer_is_the_first_of_the_next_seed(workspace, call):
 
 
 def test_streamed_pieces_make_the_answer(workspace):
-    pieces = list(makar.stream("first", "the moon", seed=1))
+    pieces = list(api.stream("first", "the moon", seed=1))
     assert len(pieces) > 1
-    assert "".join(piece.data or "" for piece in pieces) == makar.generate("first", "the moon", seed=1)[0].data
+    assert "".join(piece.data or "" for piece in pieces) == api.generate("first", "the moon", seed=1)[0].data
 
 
 def test_json_is_one_document_with_everything(workspace, call):
@@ -54,8 +54,8 @@ def test_settings_reach_the_model(workspace, call):
     assert cold[0] == cold[1] == call("generate", "first", "the", "--top-k", "1").out
     assert cold[0] == call("generate", "first", "the", "--top-p", "0.000001").out
     assert cold[0] == call("generate", "first", "the", "--min-p", "1").out
-    letter = makar.generate("first", "the", temperature=0)[0].data[3]
-    assert letter not in makar.generate("first", "the", temperature=0, stop=[letter])[0].data
+    letter = api.generate("first", "the", temperature=0)[0].data[3]
+    assert letter not in api.generate("first", "the", temperature=0, stop=[letter])[0].data
     assert cold[0] != call("generate", "first", "the", "--temperature", "0", "--repetition-penalty", "50").out
 
 

@@ -104,7 +104,7 @@ def test_a_dataset_is_intact_until_a_byte_flips(tmp_path, monkeypatch, call):
         lines = [f"The {word} of book {book} shone over the {word} of the sea" for word in ("moon", "sun", "star")]
         (tmp_path / f"book{book}.txt").write_text("\n".join(lines) + "\n")
     out, err = call("collect", *(f"book{book}.txt" for book in range(30)), "--out", "data/mine")
-    assert out.splitlines()[1].split() == ["read", "30", "4,107"]
+    assert out.splitlines()[1].split() == ["read", "30", "4,530"]
     assert "read 30 documents" in err
     assert call("inspect", "data/mine").out.startswith("data/mine: dataset, intact\n")
     shard = next((tmp_path / "data/mine/train").glob("*.parquet"))

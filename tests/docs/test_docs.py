@@ -70,7 +70,7 @@ def unknown(value, table, known):
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("```python\nimport makar\nmakar.tarin('x')\n```\n", "makar.tarin"),
+        ("```python\nfrom makar import api\napi.tarin('x')\n```\n", "api.tarin"),
         ("```python\nif:\n```\n", "does not parse"),
         ("```console\n$ makar trian poems\n```\n", "no command"),
         ("```console\n$ makar train poems --stes 4\n```\n", "--stes"),
@@ -88,7 +88,7 @@ def test_a_broken_example_is_found(text, said):
 @pytest.mark.parametrize(
     "text",
     [
-        "```python\nimport makar\nmakar.train('poems')\n```\n",
+        "```python\nfrom makar import api\napi.train('poems')\n```\n",
         "```console\n$ makar generate poems 'The moon' --count 2 | head -3   # two of them\n$ ls\n```\n",
         "```console\n$ makar --help\n$ makar runs show poems\n$ make test\n```\n",
         "```python signatures\nnot python\n```\n",

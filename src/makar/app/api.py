@@ -1,5 +1,7 @@
 """makar from Python: every function here is one thing that a person wants done. The command line calls nothing else.
 
+    from makar import api
+
 Functions say what they do through `say`, a function of one line; by default they are silent.
 """
 
@@ -12,6 +14,11 @@ if TYPE_CHECKING:
     from makar.core.nouns import Chunk, Model, Request
     from makar.data.store import Manifest
     from makar.engine.run import Answer
+    from makar.evaluate.report import Report
+    from makar.recipes.execute import Show
+    from makar.recipes.plan import Plan
+
+__all__ = ["collect", "evaluate", "generate", "inspect", "load", "plan", "prepare", "runs", "show", "stream", "train"]
 
 Say = Callable[[str], None]
 
@@ -35,6 +42,86 @@ def collect(sources: Sequence[str], out: str | Path, *, say: Say = silent) -> "M
     from makar.data.collect import collect as work
 
     return work(list(sources), Path(out), say=say)
+
+
+def prepare(recipe: str | Path, sets: Sequence[str] = (), *, say: Say = silent) -> "Manifest":
+    """Collect the data of a recipe's first stage, unless it is there: what `train` would do first.
+
+    Args:
+        recipe: A TOML file, or the name of a shipped recipe.
+        sets: Fields to change, such as "train.steps=500".
+        say: Takes a line on each thing that takes time.
+
+    Returns:
+        What was read, kept and dropped.
+
+    Raises:
+        UserError: The recipe does not read, or its data cannot be had.
+    """
+    from makar.recipes.load import load_recipe
+    from makar.recipes.run import Workspace
+    from makar.recipes.text import open_dataset
+
+    first = next(iter(load_recipe(recipe, sets).stages.values()))
+    return open_dataset(first.data, Workspace(), say).manifest
+
+
+def plan(recipe: str | Path, sets: Sequence[str] = ()) -> "dict[str, Plan]":
+    """Forecast what each stage of a recipe needs, from a probe of this machine of a few seconds.
+
+    Args:
+        recipe: A TOML file, or the name of a shipped recipe.
+        sets: Fields to change, such as "train.steps=500".
+
+    Raises:
+        RecipeError: The recipe does not read.
+    """
+    from makar.recipes.load import load_recipe
+    from makar.recipes.plan import plan as work
+    from makar.recipes.run import Workspace
+
+    file = load_recipe(recipe, sets)
+    return {name: work(file, name, Workspace()) for name in file.stages}
+
+
+def train(
+    recipe: str | Path,
+    sets: Sequence[str] = (),
+    *,
+    run: str | Path | None = None,
+    force: bool = False,
+    say: Say = silent,
+    progress: "Show | None" = None,
+) -> Path:
+    """Start a run, or go on with it where it was left; a finished one is left as it is.
+
+    Args:
+        recipe: A TOML file, or the name of a shipped recipe.
+        sets: Fields to change, such as "train.steps=500".
+        run: The run's folder; runs/NAME, after the recipe, if not said.
+        force: Start also what the plan says does not fit into memory or on the disk.
+        say: Takes a line on each thing that happens.
+        progress: Takes the state of things after each step.
+
+    Returns:
+        The run folder, of the last stage where there are several.
+
+    Raises:
+        UserError: The recipe, its data or the run folder cannot be used.
+        KeyboardInterrupt: A signal stopped the run; it was saved, and the same call goes on.
+    """
+    from makar.recipes.load import load_recipe
+
+    file = load_recipe(
+        recipe, sets, None if run is None else Path(run)
+    )  # read before torch is imported: faults come at once
+    from makar.recipes.execute import train as work
+
+    last = work(file, force=force, say=say, progress=progress)[-1]
+    if last.outcome is not None and last.outcome.interrupted:
+        say(f"{last.run.folder}: saved at step {last.outcome.step}; the same command goes on")
+        raise KeyboardInterrupt
+    return last.run.folder
 
 
 def load(model: "str | Path | Model[Any]") -> "Model[Any]":
@@ -106,6 +193,50 @@ def requests(
     chosen = parse(model.family.settings, {**model.generation, **settings}, "generation settings")
     prompts = [prompt] if isinstance(prompt, str) else prompt
     return [Request(text or None, seed + k, chosen) for text in prompts for k in range(count)]
+
+
+def evaluate(model: str | Path, data: str | Path | None = None, *, say: Say = silent, **options: Any) -> "Report":
+    """Measure a model on held-out text, and write the report into its folder.
+
+    Args:
+        model: A run folder, a model folder, or the name of a run under ./runs.
+        data: A dataset folder; that of the run if not said.
+        say: Takes a line on each thing that takes time.
+        options: Fields of `evaluate.config.EvaluateOptions`, such as documents=200.
+
+    Raises:
+        UserError: There is no such model or dataset, or a package is missing that a suite needs.
+    """
+    from makar.core.config import parse
+    from makar.data.dataset import Dataset
+    from makar.engine.load import find_model
+    from makar.evaluate.config import EvaluateOptions
+    from makar.evaluate.report import write_report
+    from makar.evaluate.run import evaluate as work
+
+    folder = find_model(Path(model))
+    home = folder.parent if (folder.parent / "recipe.toml").is_file() else folder
+    dataset = Dataset.open(data if data is not None else dataset_of(home))
+    chosen = parse(EvaluateOptions, options, "evaluation settings")
+    report = work(load(folder), dataset, chosen, name=str(home), say=say)
+    write_report(report, home)
+    say(f"the report is in {home / 'evaluation.md'}")
+    return report
+
+
+def dataset_of(home: Path) -> Path:
+    """The dataset that a run was trained on.
+
+    Raises:
+        InputError: The folder is no run's, or the run does not name one.
+    """
+    from makar.core.errors import InputError
+    from makar.recipes.run import Run
+
+    folder = Run(home).manifest.get("data", {}).get("folder")
+    if folder is None:
+        raise InputError("this model does not say what it was trained on", where=home, fix="name a dataset with --data")
+    return Path(folder)
 
 
 def runs() -> "list[RunState]":

@@ -78,14 +78,14 @@ def plan(recipe: Recipe, sets: Sets = None, json: Json = False) -> None:
     """Forecast memory, disk and time before anything runs."""
     from makar.app import api, present, terminal
 
-    terminal.emit(api.plan(recipe, sets or ()), present.facts, as_json=json)
+    terminal.emit(api.plan(recipe, sets or ()), present.plans_text, as_json=json)
 
 
 @app.command()
 def train(
     recipe: Recipe,
     sets: Sets = None,
-    run: Annotated[str | None, typer.Option(metavar="DIR", help="The run folder; runs/RECIPE if not said.")] = None,
+    run: Annotated[Path | None, typer.Option(metavar="DIR", help="The run folder; runs/RECIPE if not said.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Start although the plan says that it does not fit.")] = False,
     json: Json = False,
     quiet: Quiet = False,
@@ -143,13 +143,18 @@ def generate(
 def evaluate(
     model: ModelName,
     data: Annotated[Path | None, typer.Option(metavar="DIR", help="A dataset; the run's own if not said.")] = None,
+    suite: Annotated[list[str] | None, typer.Option(metavar="NAME", help="Only this; repeatable.")] = None,
+    documents: Annotated[int | None, typer.Option(help="Score so many held-out documents, not all.")] = None,
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
     """Measure a model on text that it has never seen."""
     from makar.app import api, present, terminal
 
-    terminal.emit(api.evaluate(model, data, say=terminal.say(quiet=quiet)), present.facts, as_json=json)
+    given = {"suites": suite or None, "documents": documents}
+    options = {name: value for name, value in given.items() if value is not None}
+    report = api.evaluate(model, data, say=terminal.say(quiet=quiet), **options)
+    terminal.emit(report, present.report_text, as_json=json)
 
 
 @app.command()

@@ -69,8 +69,9 @@ def find_run(name: str | Path, workspace: Workspace) -> RunState:
     """
     for folder in (Path(name), workspace.runs / name):
         if (folder / "recipe.toml").is_file():
-            inside = folder.is_relative_to(workspace.runs)
-            return state_of(Run(folder), str(folder.relative_to(workspace.runs) if inside else folder))
+            home = workspace.runs.absolute()
+            inside = folder.absolute().is_relative_to(home)
+            return state_of(Run(folder), str(folder.absolute().relative_to(home) if inside else folder))
     known = ", ".join(run.name for run in runs(workspace)) or "none"
     raise RunError("no such run", where=workspace.runs, value=str(name), fix=f"the runs here are: {known}")
 

@@ -9,6 +9,8 @@ from makar.core.errors import shorten
 if TYPE_CHECKING:
     from makar.app.look import Inspection, RunState
     from makar.data.store import Manifest
+    from makar.evaluate.report import Report
+    from makar.recipes.plan import Plan
 
 
 def table(rows: Sequence[Sequence[str]]) -> str:
@@ -70,6 +72,26 @@ def manifest_text(manifest: "Manifest") -> str:
     rows = [(name, f"{count.documents:>12,}", f"{count.bytes:>14,}") for name, count in counts.items()]
     notes = [f"note: {note}" for note in manifest.notes]
     return "\n".join([table([("", f"{'documents':>12}", f"{'bytes':>14}"), *rows]), *notes])
+
+
+def plans_text(plans: "Mapping[str, Plan]") -> str:
+    """What each stage needs."""
+    return "\n\n".join(plan.text for plan in plans.values())
+
+
+def report_text(report: "Report") -> str:
+    """The figures of a report, each beside those of real text; what they mean is in evaluation.md."""
+    from makar.evaluate.report import shown
+
+    parts = [f"{report.model} on {report.dataset}"]
+    for section in report.sections.values():
+        columns = list(dict.fromkeys(name for figure in section.figures.values() for name in figure.values))
+        rows = [
+            (name.replace("_", " "), *(shown(figure.values.get(column), figure.unit) for column in columns))
+            for name, figure in section.figures.items()
+        ]
+        parts.append(table([(section.title, *columns), *rows]))
+    return "\n\n".join(parts)
 
 
 def runs_text(found: "Sequence[RunState]") -> str:

@@ -1,0 +1,171 @@
+"""Collect, plan, train, resume, evaluate, write: the commands as a person types them, on a corpus of a few pages."""
+
+import json
+import re
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from makar import api
+from scripts import docs
+
+RECIPE = """
+[data]
+dataset = "data/mine"
+length = 32
+
+[model]
+family = "language"
+vocab_size = 300
+hidden_size = 16
+num_hidden_layers = 1
+num_attention_heads = 2
+
+[train]
+steps = 12
+batch_size = 4
+precision = "fp32"
+compile = "off"
+
+[watch]
+validate_every = 6
+validate_rows = 4
+sample_every = 6
+prompts = ["The moon"]
+
+[sample]
+max_tokens = 16
+"""
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory):
+    """A collected dataset of forty small books."""
+    home = tmp_path_factory.mktemp("corpus")
+    for book in range(40):
+        words = ("moon", "sun", "star", "sea", "night", "rose")
+        lines = [
+            f"The {words[(book + k) % 6]} of {words[k % 5]} number {book * k} shone over the sea" for k in range(12)
+        ]
+        (home / f"book{book}.txt").write_text("\n".join(lines) + "\n")
+    api.collect([str(home / f"book{book}.txt") for book in range(40)], home / "mine")
+    return home / "mine"
+
+
+@pytest.fixture
+def place(tmp_path, monkeypatch, corpus):
+    """The current folder, with the dataset and a recipe in it, and a download cache of its own."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MAKAR_CACHE", str(tmp_path / "cache"))
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "mine").symlink_to(corpus)
+    (tmp_path / "tiny.toml").write_text(RECIPE)
+    return tmp_path
+
+
+def test_from_recipe_to_text(place, call):
+    planned = json.loads(call("plan", "tiny.toml", "--json").out)["tiny"]
+    assert planned["parameters"] > 0
+    assert not (place / "runs").exists(), "a plan writes nothing"
+
+    out, err = call("train", "tiny.toml")
+    assert out.startswith("tiny: finished, step 12 of 12, loss ")
+    assert "step 12/12  loss " in err
+    assert "a sample at step 12" in err
+    assert {"recipe.toml", "manifest.json", "metrics.jsonl", "checkpoints", "samples", "model"} <= {
+        path.name for path in (place / "runs" / "tiny").iterdir()
+    }
+
+    out, err = call("train", "tiny.toml", "--json")
+    assert json.loads(out)["state"] == "finished"
+    assert "finished at" in err
+
+    assert call("generate", "tiny", "The moon", "--max-tokens", "5").out.startswith("The moon")
+
+    out, err = call("evaluate", "tiny", "--suite", "likelihood", "--documents", "2", "--json")
+    bits = json.loads(out)["sections"]["likelihood"]["figures"]["bits_per_byte"]["values"]
+    assert 0 < bits["model"] < 10
+    assert {"bzip2 -9", "xz -9e"} <= set(bits)
+    assert (place / "runs" / "tiny" / "evaluation.md").is_file()
+    assert "bits per byte" in call("evaluate", "tiny", "--suite", "likelihood", "--quiet").out
+
+    assert call("inspect", "runs/tiny").out.startswith("runs/tiny: run, intact")
+    assert call("runs").out.splitlines()[1].split()[:3] == ["tiny", "finished", "12/12"]
+
+
+def test_a_changed_recipe_is_refused_and_another_run_folder_taken(place, call):
+    call("train", "tiny.toml", "--quiet")
+    assert "--run" in call("train", "tiny.toml", "--set", "train.steps=13", "--quiet", code=2).err
+    out, err = call("train", "tiny.toml", "--set", "train.steps=13", "--run", "runs/other", "--quiet")
+    assert out.startswith("other: finished, step 13 of 13")
+    assert not err
+
+
+@pytest.mark.parametrize(
+    ("sets", "said"),
+    [
+        ("train.stesp=3", "did you mean 'steps'?"),
+        ("train.steps=-3", "train.steps"),
+        ("train.steps=many", "train.steps"),
+        ("data.dataset=nowhere", "nowhere"),
+        ("train", "train.steps=1000"),
+    ],
+)
+def test_a_bad_setting_is_one_line_and_leaves_nothing(place, call, sets, said):
+    out, err = call("train", "tiny.toml", "--set", sets, "--quiet", code=2)
+    assert not out
+    assert err.count("\n") == 1
+    assert said in err
+    assert not (place / "runs" / "tiny" / "model").exists()
+
+
+def test_what_does_not_fit_is_refused_unless_forced(place, call):
+    big = ["--set", "model.hidden_size=200000", "--set", "model.num_attention_heads=2000"]
+    err = call("train", "tiny.toml", *big, "--quiet", code=2).err
+    assert "not enough memory" in err
+    assert "--force" in err
+
+
+def test_control_c_saves_and_the_same_command_goes_on(place, call):
+    command = [sys.executable, "-m", "makar", "train", "tiny.toml", "--set", "train.steps=100000"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=place) as process:
+        metrics = place / "runs" / "tiny" / "metrics.jsonl"
+        while not metrics.exists() and process.poll() is None:
+            time.sleep(0.05)
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert out == ""
+    assert err.endswith("makar: stopped\n")
+    assert "Traceback" not in err
+    step = int(re.search(r"saved at step (\d+)", err)[1])
+    assert call("runs", "show", "tiny").out.startswith(f"tiny: stopped, step {step} of 100000")
+
+
+def test_the_python_example_of_the_readme_runs(place, monkeypatch, capsys):
+    """As it stands in the README, with the recipe's sizes made tiny."""
+    text = docs.ROOT.joinpath("README.md").read_text(encoding="utf-8")
+    (example,) = (body for language, body in docs.FENCE.findall(text) if language == "python")
+    sets = [line.strip() for line in SETS.splitlines() if line.strip()]
+    train = api.train
+    monkeypatch.setattr(api, "train", lambda recipe: train(recipe, sets))
+    exec(compile(example, "README.md", "exec"), {})
+    assert capsys.readouterr().out.count("The moon") == 3
+    assert (place / "runs" / "poems-quick" / "model").is_dir()
+
+
+SETS = """
+data.sources=[]
+data.dataset=data/mine
+data.length=32
+data.collect={}
+model.vocab_size=300
+model.hidden_size=16
+model.num_hidden_layers=1
+train.steps=2
+train.compile=off
+sample.max_tokens=16
+"""
