@@ -9,6 +9,7 @@ import platform
 import sys
 import time
 from importlib.metadata import version
+from types import ModuleType
 
 NAMES = ("data", "plan", "generation", "training")
 
@@ -30,7 +31,7 @@ def main(names: list[str]) -> int:
         print(f"benchmarks: {name}", file=sys.stderr, flush=True)
         start = time.perf_counter()
         try:
-            done[name] = importlib.import_module(f"benchmarks.{name}").run()
+            done[name] = load(name).run()
         except ModuleNotFoundError as fault:
             if fault.name is None or fault.name.partition(".")[0] in ("makar", "benchmarks"):
                 raise
@@ -42,6 +43,11 @@ def main(names: list[str]) -> int:
         print(f"benchmarks: {name} took {time.perf_counter() - start:.0f} s", file=sys.stderr)
     print(json.dumps(done, indent=2))
     return failed
+
+
+def load(name: str) -> ModuleType:
+    """One benchmark; its module imports its peers."""
+    return importlib.import_module(f"benchmarks.{name}")
 
 
 def machine() -> dict[str, object]:
