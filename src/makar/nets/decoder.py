@@ -113,7 +113,8 @@ class Trunk(nn.Module):
     def __init__(self, c: DecoderConfig) -> None:
         super().__init__()
         self.config = c
-        self.embed_tokens = nn.Embedding(c.vocab_size, c.hidden_size)
+        # Not filled here: on the meta device nn.Embedding's own filling takes two seconds of imports.
+        self.embed_tokens = nn.Embedding.from_pretrained(torch.empty(c.vocab_size, c.hidden_size), freeze=False)
         self.layers = nn.ModuleList(Layer(c) for _ in range(c.num_hidden_layers))
         self.norm = RMSNorm(c.hidden_size, c.rms_norm_eps)
 
@@ -166,8 +167,10 @@ class Decoder(nn.Module):
         """Fresh weights: normal; biases zero, norms one.
 
         What a block writes to the residual stream starts narrower, so that its variance does not grow with depth
-        (GPT-2, section 2.3).
+        (GPT-2, section 2.3). On the meta device there is nothing to fill: stored weights are on their way.
         """
+        if self.output_weight.is_meta:
+            return
         deviation = self.config.initializer_range
         narrow = deviation / math.sqrt(2 * self.config.num_hidden_layers)
         for name, module in self.named_modules():

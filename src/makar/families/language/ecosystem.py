@@ -141,7 +141,10 @@ def sliding_window(found: Mapping[str, Any], kind: str, where: object) -> int | 
 
 def rope(found: Mapping[str, Any], where: object) -> dict[str, Any]:
     """`rope_theta` and `rope_scaling`, from `rope_parameters` of transformers 5 or the two fields of 4."""
-    given = dict(found.get("rope_scaling") or found.get("rope_parameters") or {})
+    given = found.get("rope_scaling") or found.get("rope_parameters") or {}
+    if not isinstance(given, dict):
+        raise ModelError("the rope parameters are not an object", where=where, value=given, fix="copy the folder again")
+    given = dict(given)
     theta = given.pop("rope_theta", found.get("rope_theta", 10_000.0))
     kind = given.get("rope_type", given.pop("type", "default"))
     if given.pop("partial_rotary_factor", found.get("partial_rotary_factor", 1.0)) not in (1, None):

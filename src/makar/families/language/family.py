@@ -30,9 +30,11 @@ def load(folder: Path) -> Model[Decoder]:
 
 
 def tiny() -> tuple[Config, Source]:
-    """Counting in different steps modulo 16: after two tokens each next one is certain."""
-    config = LanguageConfig(vocab_size=16, hidden_size=32, num_hidden_layers=2, max_position_embeddings=16)
-    start, stride = torch.arange(16).repeat_interleave(4), torch.arange(1, 5).repeat(16)
+    """Counting modulo 16 by one or by three: after two tokens each next one is certain."""
+    config = LanguageConfig(
+        vocab_size=16, hidden_size=32, num_hidden_layers=2, num_attention_heads=2, max_position_embeddings=16
+    )
+    start, stride = torch.arange(16).repeat_interleave(2), torch.tensor((1, 3)).repeat(16)
     tokens = (start[:, None] + stride[:, None] * torch.arange(13)) % 16
     return config, TensorSource({"tokens": tokens}, seed=0)
 

@@ -86,14 +86,15 @@ def read_net(config: LanguageConfig, folder: Path) -> Decoder:
     """The net with the folder's weights, in float32; nothing is allocated before the shapes are known to fit."""
     where, weights = read_weights(folder)
     layers = {int(found[1]) for name in weights if (found := re.match(r"model\.layers\.(\d+)\.", name))}
-    if layers != set(range(config.num_hidden_layers)):
+    if len(layers) != config.num_hidden_layers:
         raise ModelError(
             "config.json and the weights disagree about the number of layers",
             where=where,
             value=f"{config.num_hidden_layers} and {len(layers)}",
             fix="copy the whole folder again",
         )
-    if config.tie_word_embeddings and HEAD in weights and not torch.equal(weights.pop(HEAD), weights[EMBEDDING]):
+    tied = config.tie_word_embeddings and EMBEDDING in weights and HEAD in weights
+    if tied and not torch.equal(weights.pop(HEAD), weights[EMBEDDING]):
         raise ModelError(
             f"{HEAD!r} is not the embedding although config.json ties them",
             where=where,
@@ -144,7 +145,7 @@ def shard_names(index: Path) -> list[str]:
         raise ModelError("the index names no tensor files", where=index, fix="copy the whole folder again")
     names = sorted(set(places.values()))
     for name in names:
-        if Path(name).name != name:
+        if name == ".." or Path(name).name != name:
             raise ModelError(
                 "the index names a file outside its folder", where=index, value=name, fix="do not trust it"
             )
