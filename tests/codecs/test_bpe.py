@@ -124,6 +124,11 @@ def test_the_split_is_qwen2s():
     assert SPLIT == PRETOKENIZE_REGEX
 
 
+def test_the_same_texts_give_the_same_file():
+    assert len({train_bpe([POEM, POEM.upper()], 500).source for _ in range(4)}) == 1
+
+
+@pytest.mark.slow
 def test_the_same_texts_give_the_same_file_in_another_process(bpe, folder):
     code = (
         "import sys; sys.path.insert(0, '.')\n"

@@ -52,6 +52,11 @@ def test_only_the_first_space_of_a_text_is_dropped():
     assert [stream.push(token) for token in (0, 1, 1, 2)] == ["", "the", " the", "  "]
 
 
+def test_an_added_token_stands_for_its_spelling_even_in_letters_of_the_alphabet():
+    table, _ = token_bytes(["é", "Ã©", "Ġé", None], frozenset({"é"}), {"type": "ByteLevel"})
+    assert table == ["é".encode(), "é".encode(), b" \xe9", b""]
+
+
 def test_an_unknown_decoder_is_refused():
     with pytest.raises(ModelError, match="byte-level BPE"):
         token_bytes(["a"], frozenset(), {"type": "WordPiece"})
