@@ -13,7 +13,7 @@ CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
 ENTITY = re.compile(r"&#?\w{2,8};")
 WORDLESS = re.compile(r"[^\w\s]|_")
 ASCII_WORDS = bytes(range(48, 58)) + bytes(range(65, 91)) + bytes(range(97, 123)) + b" \t\n\r\f\v"
-COLUMNS = re.compile(r"\S(?: {4,}|\t+| *\.(?: ?\.){4,} *)\S")
+COLUMNS = re.compile(r"\S(?: {4,}|\t+| *\.(?: ?\.){3,} *)\S")
 
 LONG_LINE, SYMBOLS, REPEATED, TABULAR = 20_000, 0.5, 0.6, 0.5
 """Characters of the longest line; shares above which a document is dropped: verse has 5% symbols, code up to 40%."""
@@ -39,7 +39,7 @@ def normalise(text: str, code: bool = False) -> str:  # noqa: FBT001
     """
     if not text.isascii() or CONTROLS.search(text) or (not code and "&" in text and ENTITY.search(text)):
         text = text.replace("\r\n", "\n").replace("\r", "\n")
-        text = unicodedata.normalize("NFC", text if code else repairer()(text))
+        text = unicodedata.normalize("NFC", text if code else CONTROLS.sub("", repairer()(text)))
     return text.strip("\n")
 
 

@@ -69,15 +69,15 @@ def find_books(lines: Sequence[str]) -> list[int]:
     blocks = len(counts)
     rarity = np.log(np.maximum(1, blocks / (1 + (counts > 0).sum(0)))).astype(np.float32)
     change = np.zeros(blocks)
-    for at in range(1, blocks):
+    for at in range(AROUND, blocks - AROUND + 1):
         before, after = (
-            (np.sqrt(counts[part]) * rarity).sum(0) for part in (slice(max(0, at - AROUND), at), slice(at, at + AROUND))
+            (np.sqrt(counts[part]) * rarity).sum(0) for part in (slice(at - AROUND, at), slice(at, at + AROUND))
         )
         change[at] = 1 - before @ after / (np.linalg.norm(before) * np.linalg.norm(after) + 1e-9)
     return [0] + [
         at * BLOCK
-        for at in range(1, blocks)
-        if change[at] >= CHANGE and change[at] == change[max(0, at - AROUND) : at + AROUND + 1].max()
+        for at in np.flatnonzero(change >= CHANGE).tolist()
+        if change[at] == change[at - AROUND : at + AROUND + 1].max()
     ]
 
 
@@ -101,16 +101,18 @@ def cut_poems(lines: Sequence[str], books: Sequence[int]) -> Iterator[tuple[int,
     for first, end in zip(books, [*books[1:], len(lines)], strict=True):
         start = first
         while start < end:
-            cut = end if end - start <= LONG else next_cut(score, opened, start)
+            cut = next_cut(score, opened, start, end)
             yield start, cut
             start = cut
 
 
-def next_cut(score: Float[np.ndarray, " lines"], opened: Int64[np.ndarray, " some"], start: int) -> int:
-    """Where the poem that starts at a line ends: at a line that type shows to open one, or else at the best place."""
+def next_cut(score: Float[np.ndarray, " lines"], opened: Int64[np.ndarray, " some"], start: int, end: int) -> int:
+    """Where the poem from a line on ends: at a line that type shows to open another, or else at the best place."""
     place = np.searchsorted(opened, start + SHORT)
-    if place < len(opened) and opened[place] <= start + LONG:
+    if place < len(opened) and opened[place] <= min(start + LONG, end):
         return int(opened[place])
+    if end - start <= LONG:
+        return end
     return start + FULL + int(np.argmax(score[start + FULL : start + LONG + 1]))
 
 
