@@ -54,6 +54,8 @@ instruction of the program."""
         ("day", "date", None),
         ("moon", "man", None),
         ("table", "able", "perfect"),
+        ("tir'd", "expired", "perfect"),
+        ("flow'r", "our", "perfect"),
         ("blorf", "snorf", "guessed"),
         ("blorf", "blarf", None),
         ("1914", "1915", None),
@@ -103,6 +105,7 @@ def test_limerick():
         ("The Assyrian came down like the wolf on the fold", ("anapaestic", "tetrameter")),
         ("This is the forest primeval. The murmuring pines and the hemlocks", ("dactylic", "hexameter")),
         ("Glorious power of heaven, every flower", ("iambic", "pentameter")),
+        ("And yet thou wilt; for I, being pent in thee", ("iambic", "pentameter")),
     ],
 )
 def test_lines_of_known_meter(line, meter):

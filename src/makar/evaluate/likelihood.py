@@ -22,7 +22,7 @@ Encode = Callable[[list[str]], list[list[int]]]
 DOCUMENTS = 256
 """Documents encoded at a time: so much text is in memory, whatever the corpus."""
 
-TOKENS = 8192
+TOKENS = 4096
 """Tokens in a batch, padding included."""
 
 

@@ -163,11 +163,11 @@ def rhyme(one: str, other: str) -> Literal["perfect", "guessed"] | None:
     return "guessed" if x[1] == y[1] and x[0] != y[0] else None
 
 
-def tail(phones: Phones) -> tuple[Phones, Phones]:
+def tail(phones: Phones) -> tuple[Phones, str]:
     """The onset before the last stressed vowel, and all from that vowel to the end, less its stress marks."""
     vowels = [i for i, phone in enumerate(phones) if phone[-1].isdigit()]
     if not vowels:
-        return (), phones
+        return (), " ".join(phones)
     start = max((i for i in vowels if phones[i][-1] != "0"), default=vowels[-1])
     before = start
     while before > 0 and not phones[before - 1][-1].isdigit():
@@ -175,8 +175,9 @@ def tail(phones: Phones) -> tuple[Phones, Phones]:
     onset = phones[before:start]
     while len(onset) > 1 and " ".join(onset) not in ONSETS:
         onset = onset[1:]
-    # The dictionary is of two minds about the vowel of "roses": one sound for both.
-    return onset, tuple("AH" if phone == "IH0" else phone.rstrip("012") for phone in phones[start:])
+    # The dictionary is of two minds about the vowels of "roses" and of "tired": one sound for both.
+    ending = " ".join("AH" if phone == "IH0" else phone.rstrip("012") for phone in phones[start:])
+    return onset, ending.replace("AY ER", "AY R").replace("AW ER", "AW R")
 
 
 def spelled_tail(word: str) -> tuple[str, str]:
@@ -271,12 +272,12 @@ def patterns(word: str) -> tuple[str, ...]:
 
 
 def stresses(phones: Phones) -> list[str]:
-    """The stress pattern of a pronunciation, and the one with two touching vowels said as one ("glorious", "power")."""
+    """A pronunciation's stress pattern, and that in which a vowel takes in the unstressed one it touches ("being")."""
     vowels = [(i, phone) for i, phone in enumerate(phones) if phone[-1].isdigit()]
     full = "".join("s" if phone[-1] == "1" else "." for _, phone in vowels)
     for k in range(len(vowels) - 1):
-        (i, first), (j, second) = vowels[k], vowels[k + 1]
-        if j == i + 1 and second[-1] == "0" and (first[-1] == "0" or (first in ("AW1", "AY1") and second == "ER0")):
+        (i, _), (j, second) = vowels[k], vowels[k + 1]
+        if j == i + 1 and second[-1] == "0":
             return [full, full[: k + 1] + full[k + 2 :]]
     return [full]
 
