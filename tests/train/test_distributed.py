@@ -9,7 +9,7 @@ import torch
 from makar.core.errors import RunError
 from makar.train import distributed
 from makar.train.checkpoint import newest
-from makar.train.distributed import World, buckets, joined
+from makar.train.distributed import World, buckets, join
 from makar.train.loop import decide
 from makar.train.metrics import read_metrics
 from tests.contract.support import CASES, settings
@@ -24,8 +24,8 @@ def test_buckets_hold_every_tensor_once_and_one_dtype(monkeypatch):
 
 
 def test_alone_nothing_is_exchanged():
-    with joined() as world:
-        assert world == World(0, 1)
+    world = join()
+    assert world == World(0, 1)
     tensor = torch.ones(3)
     world.sum([tensor])
     world.equalize([tensor])
@@ -45,7 +45,7 @@ def both(tmp_path_factory):
     parallel(folder / "one")
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    command += ["-m", "tests.train.worker", str(folder / "two"), "parallel"]
+    command += ["-m", "tests.train.worker", str(folder / "two")]
     subprocess.run(command, env=environment, cwd=Path(__file__).parents[2], check=True)
     return folder
 

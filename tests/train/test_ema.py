@@ -34,9 +34,8 @@ def test_showing_the_average_gives_the_weights_back_to_the_bit():
     average = average_of(net)
     update_average(average, nn.Linear(5, 5), 2.0, 1000)
     weights, shown = net.weight.detach().clone(), average["weight"].clone()
-    with pytest.raises(KeyError), averaged(net, average):
+    with averaged(net, average):
         assert torch.equal(net.weight, shown)
-        raise KeyError
     assert torch.equal(net.weight, weights)
     assert torch.equal(average["weight"], shown)
     with averaged(net, None):

@@ -142,7 +142,9 @@ def test_a_rollback_replays_the_same_steps(tmp_path):
 
 
 def test_a_rollback_and_a_kill_equal_a_rollback(tmp_path):
-    spoiled = lambda: Spoiled(elbo(), {7})
+    def spoiled():
+        return Spoiled(elbo(), {7})
+
     config = settings(12, ema_halflife=3)
     _, model, lines, _ = run(tmp_path / "whole", config, objective=spoiled())
     for at in (6, 9, 11):

@@ -1,11 +1,13 @@
-"""What the tests start in processes of their own: `python -m tests.train.worker FOLDER KIND`."""
+"""What the tests start in processes of their own: killed, or under torchrun."""
 
 import json
 import sys
 from pathlib import Path
 
 import torch
+import torch._dynamo  # optimizers import it at their first use, for seconds: better once than in every process
 
+from makar.core.errors import UserError
 from makar.core.files import lock
 from tests.contract.support import CASES, fresh, settings, train
 from tests.train.test_loop import Counted
@@ -18,9 +20,9 @@ KILLED = {
 """Runs that are killed: a checkpoint every other step, so that a good part of the kills falls into a write."""
 
 
-def killed(folder: Path, kind: str):
+def killed(folder: Path, kind: str, steps: int):
     """One run, started or resumed."""
-    config = settings(60, ema_halflife=8, checkpoint_steps=2, **KILLED[kind])
+    config = settings(steps, ema_halflife=8, checkpoint_steps=2, **KILLED[kind])
     with lock(folder):
         if kind == "source":
             return train("toy-vae", "elbo", folder, config, source=Counted())
@@ -36,11 +38,17 @@ def parallel(folder: Path) -> None:
         train(name, objective, place, config, model=fresh(name), identity={"name": name})
 
 
+def run_killed(folder: Path, kind: str, steps: int) -> None:
+    """`killed` in a process of its own; what it logged is left in `done.json`, or why it refused in `refused`."""
+    torch.set_num_threads(1)
+    try:
+        _, lines = killed(folder, kind, steps)
+        (folder / "done.json").write_text(json.dumps([line["loss_hex"] for line in lines]))
+    except UserError as fault:
+        (folder / "refused").write_text(str(fault))
+        sys.exit(fault.exit_code)
+
+
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    target, what = Path(sys.argv[1]), sys.argv[2]
-    if what == "parallel":
-        parallel(target)
-    else:
-        _, lines = killed(target, what)
-        (target / "done.json").write_text(json.dumps([line["loss_hex"] for line in lines]))
+    parallel(Path(sys.argv[1]))

@@ -3,9 +3,9 @@
 Sharding large models (FSDP2 over `family.blocks`) will stand at this seam; today every process holds the whole net.
 """
 
+import atexit
 import os
-from collections.abc import Generator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -55,7 +55,7 @@ class World:
         """Give every process rank 0's tensors."""
         if self.size > 1:
             for tensor in tensors:
-                dist.broadcast(tensor, src=0)
+                dist.broadcast(tensor.detach(), src=0)
 
 
 def buckets(tensors: Sequence[Tensor]) -> list[list[Tensor]]:
@@ -71,17 +71,15 @@ def buckets(tensors: Sequence[Tensor]) -> list[list[Tensor]]:
     return found
 
 
-@contextmanager
-def joined() -> Generator[World]:
-    """Join the processes that torchrun started; alone otherwise."""
-    if dist.is_initialized():
-        yield World(dist.get_rank(), dist.get_world_size())
-    elif int(os.environ.get("WORLD_SIZE", "1")) == 1:
-        yield World()
-    else:
+def join() -> World:
+    """Join the processes that torchrun started; alone otherwise.
+
+    The group lasts as long as the process: a recipe of several stages trains several times.
+    """
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        return World()
+    if not dist.is_initialized():
         backend = "nccl" if torch.cuda.is_available() else "gloo"
         dist.init_process_group(backend, timeout=timedelta(hours=2))  # a look at the model on rank 0 may take long
-        try:
-            yield World(dist.get_rank(), dist.get_world_size())
-        finally:
-            dist.destroy_process_group()
+        atexit.register(dist.destroy_process_group)
+    return World(dist.get_rank(), dist.get_world_size())

@@ -15,7 +15,7 @@ from makar.core.nouns import Cost, Model, Objective, Source
 from makar.train import checkpoint as checkpoints
 from makar.train.blocks import prepared
 from makar.train.config import TrainConfig
-from makar.train.distributed import World, joined
+from makar.train.distributed import World, join
 from makar.train.ema import average_of, swap
 from makar.train.metrics import Progress
 from makar.train.optim import make_player
@@ -89,7 +89,8 @@ def fit(
         Diverged: A fault came back after going back and skipping its batch.
     """
     blocks = model.family.blocks(model.net)
-    with joined() as world, heeded() as stop, prepared(blocks, recompute=config.recompute):
+    world = join()
+    with heeded() as stop, prepared(blocks, recompute=config.recompute):
         decisions = decide(config, machine, world, folder, say)
         compute = torch.bfloat16 if decisions["precision"] == "bf16" else torch.float32
         players = [make_player(model.net, path, blocks, config.optimizer, compute) for path in objective.players]

@@ -36,13 +36,15 @@ class Clip(nn.Module):
         return F.normalize(self.image(x).float(), dim=1), F.normalize(self.text(word).float(), dim=1)
 
 
-def sigmoid(logits):
+def sigmoid(likeness, scale, bias):
     """Each pair on its own: matched or not."""
+    logits = scale.exp() * likeness + bias
     return -F.logsigmoid(logits * (2 * torch.eye(len(logits)) - 1)).sum(1)
 
 
-def softmax(logits):
-    """Which word belongs to the point, and which point to the word."""
+def softmax(likeness, scale, bias):
+    """Which word belongs to the point, and which point to the word; a bias would cancel."""
+    logits = scale.exp() * likeness
     match = torch.arange(len(logits))
     by_image, by_text = (
         F.cross_entropy(logits, match, reduction="none"),
@@ -52,7 +54,7 @@ def softmax(logits):
 
 
 class Contrastive:
-    """A loss over all pairs of the whole batch, `logits [rows rows] -> losses [rows]`.
+    """A loss over all pairs of the whole batch, from their likeness `[rows rows]` to a loss of each row.
 
     `prepare` finds each row's features and the loss's gradient with respect to them; a micro-batch then only carries
     that gradient on into the towers. The sum over micro-batches is the gradient of the whole, whatever the cut.
@@ -70,7 +72,7 @@ class Contrastive:
         ]
         with torch.enable_grad():
             image, text, scale, bias = leaves
-            losses = self.losses(scale.exp() * image @ text.T + bias)
+            losses = self.losses(image @ text.T, scale, bias)
             gradients = torch.autograd.grad(losses.sum(), leaves, allow_unused=True, materialize_grads=True)
         shared = torch.stack(gradients[2:]).expand(len(image), 2) / len(image)
         return batch | {
