@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from makar.core.errors import InputError
 from makar.data.config import CollectOptions
-from makar.data.split import Fate, split
+from makar.data.split import Fate, place_of, split
 from makar.data.store import write_part
 
 
@@ -16,7 +16,11 @@ def fates(folder, rows, **options):
     for start in range(0, len(rows), 20):
         part = rows[start : start + 20]
         paths.append(folder / f"{start:08}.parquet")
-        columns = {"group": [group for group, _ in part], "bytes": np.array([size for _, size in part], np.int64)}
+        columns = {
+            "group": [group for group, _ in part],
+            "source": ["corpus"] * len(part),
+            "bytes": np.array([size for _, size in part], np.int64),
+        }
         write_part(paths[-1], columns, {})
     return np.concatenate(list(split(paths, CollectOptions(**options)))).tolist()
 
@@ -55,6 +59,12 @@ def test_a_group_keeps_its_side_as_the_corpus_grows(tmp_path):
     assert small == large[:200]
     assert 20 <= large.count(Fate.TEST) <= 60
     assert fates(tmp_path / "c", rows, seed=1, **options) != large
+
+
+def test_a_group_keeps_its_side_as_the_corpus_moves():
+    assert place_of("/home/me/poems/a.txt", "/home/me/poems", 0) == place_of("poems/a.txt", "poems/", 0)
+    assert place_of("/x/a.txt", "/x/a.txt", 0) == place_of("a.txt", "a.txt", 0)
+    assert place_of("a.txt", "a.txt", 0) != place_of("b.txt", "b.txt", 0) != place_of("b.txt", "b.txt", 1)
 
 
 @settings(max_examples=25, deadline=None)

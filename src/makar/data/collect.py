@@ -104,17 +104,21 @@ def collect(
         raise InputError("no source was given", fix="name files, folders or pypi:NAME==VERSION")
     out = Path(out).absolute()
     work = out.with_name(f".{out.name}.collect")
+    start = time.monotonic()
+    fetched = [fetch(name) for name in sources]
+    say(f"fetch: {time.monotonic() - start:.1f} s, {sum(source.bytes for source in fetched) / 1e6:.1f} MB")
+    plan = {"sources": [record_of(source).model_dump() for source in fetched], "options": options.model_dump()}
     with mending(out), lock(work):
-        start = time.monotonic()
-        fetched = [fetch(name) for name in sources]
-        say(f"fetch: {time.monotonic() - start:.1f} s, {sum(source.bytes for source in fetched) / 1e6:.1f} MB")
-        plan = {"sources": [record_of(source).model_dump() for source in fetched], "options": options.model_dump()}
-        if not out.exists():
-            resume(work, plan, say)
-            build(Work(work, fetched, options, say))
-            (work / "result").rename(out)
-            sync(out.parent)
-        manifest = same(out, plan)
+        try:
+            if not out.exists():
+                resume(work, plan, say)
+                build(Work(work, fetched, options, say))
+                (work / "result").rename(out)
+                sync(out.parent)
+            manifest = same(out, plan)
+        except (InputError, RunError):  # what was done is of no use to any other plan
+            shutil.rmtree(work)
+            raise
         shutil.rmtree(work)
     say(summary(manifest))
     return manifest

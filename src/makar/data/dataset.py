@@ -39,12 +39,12 @@ class Dataset:
         path = Path(path)
         if not (path / "manifest.json").exists():
             raise InputError("not a dataset folder: no manifest.json", where=path, fix="make one with `makar collect`")
+        where = path / "manifest.json"
         try:
-            return cls(path, parse(Manifest, read_json(path / "manifest.json"), path / "manifest.json"))
+            found = read_json(where)
+            return cls(path, parse(Manifest, found if isinstance(found, dict) else {}, where))
         except UserError as fault:
-            raise InputError(
-                f"the manifest is damaged: {fault.what}", where=path / "manifest.json", fix=AGAIN
-            ) from None
+            raise InputError(f"the manifest is damaged: {fault.what}", where=where, fix=AGAIN) from None
 
     @property
     def hash(self) -> str:

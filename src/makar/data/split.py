@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import xxhash
-from jaxtyping import Bool, Float, Int64, UInt8
+from jaxtyping import Float, Int64, UInt8
 
 from makar.core.errors import InputError
 from makar.data.config import CollectOptions
@@ -27,9 +27,16 @@ class Fate(IntEnum):
 REASONS = {Fate.BEYOND: "beyond the limit of bytes", Fate.STRADDLES: "in a group that the test set begins inside"}
 
 
-def place_of(group: str, seed: int) -> float:
-    """Where a group lies in [0, 1), by its name and the seed alone: it stays there as a corpus grows."""
-    return xxhash.xxh3_64_intdigest(group.encode(), seed) / 2**64
+def place_of(group: str, source: str, seed: int) -> float:
+    """Where a group lies in [0, 1), by its name and the seed alone: it stays there as a corpus grows or moves.
+
+    Args:
+        group: The name, which begins with that of the source.
+        source: Of its path only the last part counts.
+        seed: For another split.
+    """
+    moved = group.removeprefix(source.rstrip("/").rpartition("/")[0])
+    return xxhash.xxh3_64_intdigest(moved.lstrip("/").encode(), seed) / 2**64
 
 
 @dataclass(frozen=True)
@@ -46,9 +53,9 @@ def scan(parts: Sequence[Path], seed: int) -> Iterator[Rows]:
     """The corpus in order, part by part."""
     passed = 0
     for part in parts:
-        table = read_part(part, ["group", "bytes"])
-        groups = table["group"].to_pylist()
-        known = {group: place_of(group, seed) for group in set(groups)}
+        table = read_part(part, ["group", "source", "bytes"])
+        groups, sources = table["group"].to_pylist(), table["source"].to_pylist()
+        known = {group: place_of(group, source, seed) for group, source in set(zip(groups, sources, strict=True))}
         size = table["bytes"].to_numpy().astype(np.int64)
         ends = passed + np.cumsum(size)
         passed += int(size.sum())
@@ -63,36 +70,50 @@ def split(parts: Sequence[Path], options: CollectOptions) -> Iterator[UInt8[np.n
     Raises:
         InputError: There are too few groups for the splits that the options ask for.
     """
+    test = 0.0
+    if options.test == "hash" and options.test_fraction:
+        test = max(options.test_fraction, beyond(least(rows.places for rows in scan(parts, options.seed))))
     border, straddled = last_part(parts, options)
 
-    def least(floor: float) -> float:
-        """The first place from `floor` on of a group that is not in the last part."""
-        found = np.inf
+    def outline() -> Iterator[tuple[Rows, UInt8[np.ndarray, " n"]]]:
+        """All but validation."""
+        taken = 0
         for rows in scan(parts, options.seed):
-            free = (rows.places >= floor) & (rows.ends <= border) & ~straddles(rows, straddled)
-            found = min(found, rows.places[free].min(initial=np.inf))
-        if found == np.inf:
-            raise too_small("no group of documents is left for a split")
-        return float(found)
+            fate = np.where(rows.places < test, Fate.TEST, Fate.TRAIN).astype(np.uint8)
+            fate[[group == straddled for group in rows.groups]] = Fate.STRADDLES
+            fate[rows.ends > border] = Fate.TEST
+            if options.limit_bytes is not None:
+                free = fate == Fate.TRAIN
+                used = taken + np.cumsum(rows.bytes * free)
+                fate[free & (used - rows.bytes >= options.limit_bytes)] = Fate.BEYOND
+                taken = int(used.max(initial=taken))
+            yield rows, fate
 
-    edges = [0.0]
-    for fraction in (options.test_fraction if options.test == "hash" else 0.0, options.valid_fraction):
-        edge = edges[-1]
-        edges.append(max(edge + fraction, np.nextafter(least(edge), 2)) if fraction else edge)
-    least(edges[-1])
-    taken = 0
-    for rows in scan(parts, options.seed):
-        fate = np.full(len(rows.groups), Fate.TRAIN, np.uint8)
-        fate[rows.places < edges[2]] = Fate.VALID
-        fate[rows.places < edges[1]] = Fate.TEST
-        fate[straddles(rows, straddled)] = Fate.STRADDLES
-        fate[rows.ends > border] = Fate.TEST
-        if options.limit_bytes is not None:
-            free = fate <= Fate.VALID
-            used = taken + np.cumsum(rows.bytes * free)
-            fate[free & (used - rows.bytes >= options.limit_bytes)] = Fate.BEYOND
-            taken = int(used[-1]) if len(used) else taken
+    valid = test
+    if options.valid_fraction:
+        nearest = least(rows.places[fate == Fate.TRAIN] for rows, fate in outline())
+        valid = max(test + options.valid_fraction, beyond(nearest))
+    least(rows.places[(fate == Fate.TRAIN) & (rows.places >= valid)] for rows, fate in outline())
+    for rows, fate in outline():
+        fate[(fate == Fate.TRAIN) & (rows.places < valid)] = Fate.VALID
         yield fate
+
+
+def least(places: Iterator[Float[np.ndarray, " n"]]) -> float:
+    """The first of all places.
+
+    Raises:
+        InputError: There is none.
+    """
+    found = min((float(part.min(initial=np.inf)) for part in places), default=np.inf)
+    if found == np.inf:
+        raise too_small("no group of documents is left for a split")
+    return found
+
+
+def beyond(place: float) -> float:
+    """The border just behind a place."""
+    return float(np.nextafter(place, 2))
 
 
 def last_part(parts: Sequence[Path], options: CollectOptions) -> tuple[float, str | None]:
@@ -108,11 +129,6 @@ def last_part(parts: Sequence[Path], options: CollectOptions) -> tuple[float, st
         if len(inside):
             return border, rows.groups[inside[0]]
     return border, None
-
-
-def straddles(rows: Rows, group: str | None) -> Bool[np.ndarray, " n"]:
-    """Which rows belong to a group."""
-    return np.array([other == group for other in rows.groups], bool)
 
 
 def too_small(value: str) -> InputError:
