@@ -101,7 +101,7 @@ def test_models_are_found_by_run_and_by_folder(workspace, tmp_path):
     ("reference", "kind", "said"),
     [
         ("@dnoe", RecipeError, "did you mean '@done'"),
-        ("@zzz", RecipeError, "chain/sft, done, half"),
+        ("@zzz", RecipeError, "@chain/sft, @done, @half"),
         ("@half", RunError, "has not finished"),
         ("nowhere", RecipeError, "no such model folder"),
     ],

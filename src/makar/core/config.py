@@ -2,7 +2,7 @@
 
 import difflib
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import UnionType
 from typing import Any, TypeVar, Union, get_args, get_origin
 
@@ -73,9 +73,13 @@ def explain(fault: ValidationError, cls: type[BaseModel], where: object) -> Reci
 
 def allowed(cls: Any, loc: list[str]) -> str:
     """What could have been meant by the last name of a path."""
-    names = field_names(cls, loc[:-1])
-    near = difflib.get_close_matches(loc[-1], names, 1, 0.5)
-    return f"did you mean {near[0]!r}?" if near else f"allowed here: {', '.join(names) or 'nothing'}"
+    return nearest(loc[-1], field_names(cls, loc[:-1]))
+
+
+def nearest(name: str, known: Sequence[str]) -> str:
+    """What a name may have meant, as the fix of an error: the nearest of the known ones, or all of them."""
+    near = difflib.get_close_matches(name, known, 1, 0.5)
+    return f"did you mean {near[0]!r}?" if near else f"there are: {', '.join(known) or 'none'}"
 
 
 def choices(value: object, expected: str) -> str:

@@ -1,6 +1,5 @@
 """Read a recipe file: find it, set fields from the command line, put its stages in order. Imports no torch."""
 
-import difflib
 import json
 import re
 import tomllib
@@ -10,7 +9,7 @@ from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 from typing import Any
 
-from makar.core.config import parse
+from makar.core.config import nearest, parse
 from makar.core.errors import RecipeError
 from makar.recipes.recipe import Recipe, Stages
 
@@ -65,9 +64,7 @@ def find(source: str | Path) -> Path:
         return path
     if inside.is_file():
         return inside
-    near = difflib.get_close_matches(str(source), shipped(), 1, 0.5)
-    fix = f"did you mean {near[0]!r}?" if near else f"name a .toml file or one of: {', '.join(shipped())}"
-    raise RecipeError("no such recipe", value=str(source), fix=fix)
+    raise RecipeError("no such recipe", value=str(source), fix=nearest(str(source), shipped()))
 
 
 def read_toml(path: Path) -> dict[str, Any]:

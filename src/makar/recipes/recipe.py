@@ -27,7 +27,9 @@ Reference = Annotated[str, StringConstraints(min_length=1)]
 class DataConfig(Config):
     """Where the rows come from, and how documents are cut into them."""
 
-    sources: tuple[str, ...] = Field(default=(), description="What `makar collect` takes; {stdlib} is Python's own library")
+    sources: tuple[str, ...] = Field(
+        default=(), description="What `makar collect` takes; {stdlib} is Python's own library"
+    )
     dataset: str | None = Field(default=None, description="A folder that `makar collect` wrote, in place of sources")
     collect: CollectOptions = Field(default=CollectOptions(), description="How the sources are read, cleaned and split")
     length: int = Field(default=LENGTH, gt=0, description="Tokens in a row")
@@ -52,7 +54,9 @@ class ObjectiveConfig(Config):
 class WatchConfig(Config):
     """How the run looks at itself."""
 
-    validate_every: int | None = Field(default=None, gt=0, description="Steps between validations; a twentieth of the run")
+    validate_every: int | None = Field(
+        default=None, gt=0, description="Steps between validations; a twentieth of the run"
+    )
     validate_rows: int = Field(default=64, gt=0, description="Rows of the validation split that one validation reads")
     sample_every: int | None = Field(default=None, gt=0, description="Steps between samples; once a minute if left out")
     prompts: tuple[str, ...] = Field(default=("",), description="What each sample begins with")

@@ -1,11 +1,11 @@
 """The run folder: one place that says everything of a run, and the workspace that holds runs and data."""
 
-import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from makar.core.config import nearest
 from makar.core.errors import RecipeError, RunError
 from makar.core.files import mending, read_json, write_atomic, write_json
 from makar.recipes.load import read_toml, to_toml
@@ -50,10 +50,8 @@ class Workspace:
             return Run(folder).model if (folder / "manifest.json").is_file() else folder
         run = self.run(reference[1:])
         if not run.folder.is_dir():
-            known = [str(path.parent.relative_to(self.runs)) for path in self.runs.glob("**/manifest.json")]
-            near = difflib.get_close_matches(reference[1:], known, 1, 0.5)
-            fix = f"did you mean '@{near[0]}'?" if near else f"the runs here are: {', '.join(sorted(known)) or 'none'}"
-            raise RecipeError("no such run", where=self.runs, value=reference, fix=fix)
+            known = sorted(f"@{path.parent.relative_to(self.runs)}" for path in self.runs.glob("**/manifest.json"))
+            raise RecipeError("no such run", where=self.runs, value=reference, fix=nearest(reference, known))
         if not run.finished:
             raise RunError("the run has not finished", where=run.folder, fix="run its own recipe to the end first")
         return run.model
@@ -132,6 +130,10 @@ class Run:
     def note(self, **facts: Any) -> None:
         """Add facts to the manifest."""
         write_json(self.folder / "manifest.json", {**self.manifest, **facts})
+
+
+HERE = Workspace()
+"""The current folder."""
 
 
 def difference(before: Mapping[str, Any], after: Mapping[str, Any], path: str = "") -> tuple[str, Any, Any] | None:

@@ -1,4 +1,4 @@
-"""Text as rows: a recipe's sources to a collected dataset, its tokenizer and its token shards, each made once and kept."""
+"""Text as rows: a recipe's sources to a dataset, its tokenizer and its token shards, each made once and kept."""
 
 import math
 import re
@@ -10,12 +10,13 @@ from typing import Any
 
 from makar.codecs.bpe import Bpe, train_bpe
 from makar.core.errors import RecipeError
-from makar.core.files import folder_atomic
+from makar.core.files import folder_atomic, read_json
 from makar.core.nouns import Source
 from makar.data.collect import collect
 from makar.data.dataset import Dataset
 from makar.data.fim import Sentinels, fill_in_middle
 from makar.data.packed import PackedTokens
+from makar.data.store import Manifest
 from makar.data.tokens import TokenShards, write_tokens
 from makar.recipes.manifest import hash_of
 from makar.recipes.recipe import DataConfig
@@ -51,7 +52,9 @@ class TextRows:
     facts: Mapping[str, Any]
 
 
-def text_rows(data: DataConfig, codec: Bpe | None, vocab_size: int, seed: int, workspace: Workspace, say: Say) -> TextRows:
+def text_rows(
+    data: DataConfig, codec: Bpe | None, vocab_size: int, *, seed: int, workspace: Workspace, say: Say
+) -> TextRows:
     """Collect, train a tokenizer, encode and pack; whatever is there already is checked and used.
 
     Args:
@@ -67,8 +70,8 @@ def text_rows(data: DataConfig, codec: Bpe | None, vocab_size: int, seed: int, w
     """
     dataset = open_dataset(data, workspace, say)
     codec = codec or tokenizer(dataset, vocab_size, say)
-    train = shards(dataset, codec, "train", data.fim_rate, seed, say)
-    valid = shards(dataset, codec, "valid", 0.0, seed, say)
+    train = shards(dataset, codec, "train", fim_rate=data.fim_rate, seed=seed, say=say)
+    valid = shards(dataset, codec, "valid", fim_rate=0.0, seed=seed, say=say)
     say(f"{train.tokens:,} tokens in {train.documents:,} documents to train on; {valid.tokens:,} to validate")
     return TextRows(
         codec=codec,
@@ -77,7 +80,7 @@ def text_rows(data: DataConfig, codec: Bpe | None, vocab_size: int, seed: int, w
         bits_per_byte=valid.tokens / dataset.bytes("valid") / math.log(2),
         identity={"data": dataset.hash, "tokens": train.hash, "tokenizer": codec.hash},
         facts={
-            "data": {"folder": str(dataset.path), "hash": dataset.hash, **summary(dataset.manifest)},
+            "data": {"folder": str(dataset.path), "hash": dataset.hash, **counts(dataset.manifest)},
             "tokenizer": {"hash": codec.hash, "vocab_size": codec.vocab_size},
             "tokens": {"train": train.tokens, "valid": valid.tokens, "train_hash": train.hash},
         },
@@ -97,9 +100,14 @@ def dataset_folder(data: DataConfig, workspace: Workspace) -> Path:
     """Where a recipe's dataset is or will be: named after the first source, and by a hash of sources and options."""
     if data.dataset is not None:
         return Path(data.dataset)
-    key = hash_of({"sources": data.sources, "options": data.collect.model_dump(mode="json")})
+    key = hash_of({"sources": expanded(data.sources), "options": data.collect.model_dump(mode="json")})
     name = data.sources[0].removeprefix("pypi:").strip("{}/.").split("==")[0].split("/")[-1]
     return workspace.data / f"{re.sub('[^A-Za-z0-9_-]+', '-', name) or 'data'}-{key[:8]}"
+
+
+def counts(manifest: Manifest) -> dict[str, Any]:
+    """What a run's manifest says of its dataset: sources, licences, what was kept and dropped."""
+    return manifest.model_dump(mode="json", include={"sources", "read", "kept", "dropped", "notes"})
 
 
 def expanded(sources: tuple[str, ...]) -> list[str]:
@@ -123,7 +131,7 @@ def expanded(sources: tuple[str, ...]) -> list[str]:
 
 def tokenizer(dataset: Dataset, vocab_size: int, say: Say) -> Bpe:
     """The dataset's own tokenizer of a size, trained once."""
-    folder = dataset.path / f"tokenizer-{vocab_size}-{dataset.hash[:8]}"
+    folder = tokenizer_folder(dataset, vocab_size)
     if not folder.is_dir():
         say(f"training a tokenizer of {vocab_size} entries")
         with folder_atomic(folder) as place:
@@ -139,10 +147,9 @@ def spread(dataset: Dataset, limit: int) -> Iterator[str]:
             yield text
 
 
-def shards(dataset: Dataset, codec: Bpe, split: str, fim_rate: float, seed: int, say: Say) -> TokenShards:
+def shards(dataset: Dataset, codec: Bpe, split: str, *, fim_rate: float, seed: int, say: Say) -> TokenShards:
     """The token shards of a split, encoded once for each tokenizer and each way of cutting."""
-    key = hash_of([dataset.hash, codec.hash, *([fim_rate, seed] if fim_rate else [])])
-    folder = dataset.path / f"tokens-{split}-{key[:12]}"
+    folder = tokens_folder(dataset, codec, split, fim_rate, seed)
     if folder.is_dir():
         return TokenShards.open(folder, codec.hash)
     say(f"encoding the {split} split")
@@ -165,3 +172,27 @@ def sentinels(codec: Bpe) -> Sentinels:
     if missing:
         raise RecipeError("this tokenizer cannot fill in the middle", value=missing, fix="set data.fim_rate=0")
     return Sentinels(*(codec.special[name] for name in names))
+
+
+def tokenizer_folder(dataset: Dataset, vocab_size: int) -> Path:
+    """Where a dataset's own tokenizer of a size is or will be."""
+    return dataset.path / f"tokenizer-{vocab_size}-{dataset.hash[:8]}"
+
+
+def tokens_folder(dataset: Dataset, codec: Bpe, split: str, fim_rate: float, seed: int) -> Path:
+    """Where the token shards of a split are or will be."""
+    key = hash_of([dataset.hash, codec.hash, *([fim_rate, seed] if fim_rate else [])])
+    return dataset.path / f"tokens-{split}-{key[:12]}"
+
+
+def tokens_known(data: DataConfig, vocab_size: int, seed: int, workspace: Workspace) -> int | None:
+    """How many tokens there are to train on, if an earlier start has encoded them with the dataset's own tokenizer."""
+    folder = dataset_folder(data, workspace)
+    if not (folder / "manifest.json").is_file():
+        return None
+    dataset = Dataset.open(folder)
+    if not tokenizer_folder(dataset, vocab_size).is_dir():
+        return None
+    codec = Bpe.load(tokenizer_folder(dataset, vocab_size))
+    meta = tokens_folder(dataset, codec, "train", data.fim_rate, seed) / "meta.json"
+    return read_json(meta)["tokens"] if meta.is_file() else None

@@ -15,7 +15,7 @@ BATCH = 16
 
 
 def validation(
-    objective: Objective[Any], source: Source, rows: int, seed: int, run: Run, bits_per_byte: float | None = None
+    objective: Objective[Any], source: Source, *, rows: int, seed: int, run: Run, bits_per_byte: float | None = None
 ) -> Watch:
     """A watch that judges by the loss on rows held out; the lowest is the best.
 
@@ -44,7 +44,7 @@ def validation(
     return look
 
 
-def samples(prompts: Sequence[Any], settings: Any, seed: int, run: Run, say: Callable[[str], None]) -> Watch:
+def samples(prompts: Sequence[Any], settings: Any, *, seed: int, run: Run, say: Callable[[str], None]) -> Watch:
     """A watch that lets the model write, keeps what it wrote in `samples/`, and shows the first.
 
     Args:

@@ -1,0 +1,216 @@
+"""The one place where everything is handed to everything: a recipe becomes a model, rows, an objective and watches."""
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import torch
+
+from makar.codecs.bpe import Bpe
+from makar.core.config import Config, nearest, parse
+from makar.core.errors import RecipeError
+from makar.core.files import sha256
+from makar.core.nouns import Family, Model, Objective, Source
+from makar.core.random import key_of
+from makar.engine.load import open_model
+from makar.families.table import family
+from makar.recipes.manifest import hash_of
+from makar.recipes.recipe import Recipe
+from makar.recipes.run import Run, Workspace
+from makar.recipes.text import text_rows
+from makar.recipes.watches import samples, validation
+from makar.train.config import TrainConfig
+from makar.train.session import Periodic
+
+Say = Callable[[str], None]
+
+
+def silent(line: str) -> None:  # noqa: ARG001
+    """Say nothing."""
+
+
+LOOKS = 10
+"""Validations in a run, if the recipe does not say."""
+
+SAMPLE_SECONDS = 60
+"""Between samples, if the recipe does not say."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """Everything that `execute` needs; made by `assemble`, or by hand for a family that no recipe knows.
+
+    Args:
+        model: Fresh or loaded.
+        source: Rows to train on.
+        objective: The loss.
+        train: How to train.
+        seed: All randomness of the run.
+        length: What the family's cost calls the length of a row.
+        watches: Look at the model as it learns.
+        recipe: Plain data, written to the run folder; a later start with another one is refused.
+        identity: Hashes by which a checkpoint knows whose it is.
+        facts: For the manifest: data, tokenizer, parent.
+    """
+
+    model: Model[Any]
+    source: Source
+    objective: Objective[Any]
+    train: TrainConfig
+    seed: int = 0
+    length: int = 1
+    watches: Sequence[Periodic] = ()
+    recipe: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    identity: Mapping[str, str] = field(default_factory=dict[str, str])
+    facts: Mapping[str, Any] = field(default_factory=dict[str, Any])
+
+
+def assemble(
+    recipe: Recipe,
+    run: Run,
+    workspace: Workspace,
+    *,
+    step_seconds: float | None = None,
+    say: Say = silent,
+) -> Job:
+    """Make everything that a recipe names; what takes long (collecting, encoding) is done once and kept.
+
+    Args:
+        recipe: One stage.
+        run: Where its samples go.
+        workspace: Where datasets and other runs lie.
+        step_seconds: As the plan measured it, to sample about once a minute; None samples at each validation.
+        say: For a line on each thing that takes time.
+
+    Raises:
+        UserError: The recipe asks for what the family, the data or another run do not have.
+    """
+    model = begin(recipe, workspace)
+    objective = make_objective(recipe, model.family)
+    settings = parse(model.family.settings, {**model.generation, **recipe.sample}, f"{run.folder}: [sample]")
+    codec, size = tokenizer_of(recipe, model), vocabulary(model)
+    rows = text_rows(recipe.data, codec, size, seed=recipe.seed, workspace=workspace, say=say)
+    model = replace(model, parts={**model.parts, "codec": rows.codec}, generation={**model.generation, **recipe.sample})
+    every = recipe.watch.validate_every or max(1, recipe.train.steps // LOOKS)
+    pace = max(1, round(SAMPLE_SECONDS / step_seconds)) if step_seconds else every
+    judge = validation(
+        objective,
+        rows.valid,
+        rows=recipe.watch.validate_rows,
+        seed=recipe.seed,
+        run=run,
+        bits_per_byte=rows.bits_per_byte,
+    )
+    write = samples(recipe.watch.prompts, settings, seed=recipe.seed, run=run, say=say)
+    plain = recipe.plain()
+    return Job(
+        model=model,
+        source=rows.train,
+        objective=objective,
+        train=recipe.train,
+        seed=recipe.seed,
+        length=recipe.data.length,
+        watches=[Periodic("validation", judge, every), Periodic("samples", write, recipe.watch.sample_every or pace)],
+        recipe=plain,
+        identity={"recipe": hash_of(plain), **rows.identity},
+        facts={**rows.facts, **({"parent": parent(recipe, workspace)} if recipe.references else {})},
+    )
+
+
+def begin(recipe: Recipe, workspace: Workspace) -> Model[Any]:
+    """The model before training: fresh weights from the seed, or those that the recipe begins from.
+
+    Raises:
+        UserError: What it begins from is not there or not whole, or a part is not one that the family takes.
+    """
+    parts = {name: part(name, reference, workspace) for name, reference in recipe.parts.items()}
+    if recipe.init is not None:
+        found = open_model(workspace.model(recipe.init))
+        check_rows(recipe, found.config)
+        return replace(found, parts={**found.parts, **parts})
+    assert recipe.model is not None, "the recipe has one of the two"
+    made = family(recipe.model.family)  # pyright: ignore[reportAttributeAccessIssue]: the tag of every family's config
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(key_of(recipe.seed, "weights"))
+        return Model(made, recipe.model, made.build(recipe.model), parts)
+
+
+def check_rows(recipe: Recipe, config: Config) -> None:
+    """Refuse rows longer than the context of the model that a recipe begins from.
+
+    Raises:
+        RecipeError: Says both lengths.
+    """
+    length = recipe.data.length
+    context = getattr(config, "max_position_embeddings", length)
+    if length > context:
+        fix = f"{recipe.init} was trained at {context}: lower it"
+        raise RecipeError("rows are longer than the model's context", where="data.length", value=length, fix=fix)
+
+
+def part(name: str, reference: str, workspace: Workspace) -> Any:
+    """A part from another model: its own one of that name (a tokenizer is a "codec"), or else the model itself."""
+    found = open_model(workspace.model(reference))
+    return found.parts.get(name, found)
+
+
+def vocabulary(model: Model[Any]) -> int:
+    """How many tokens a model knows.
+
+    Raises:
+        RecipeError: It does not read tokens.
+    """
+    size = getattr(model.config, "vocab_size", None)
+    if size is None or "tokens" not in model.family.inputs:
+        raise RecipeError("no rows can be made for this family", where="model.family", value=model.family.name)
+    return size
+
+
+def tokenizer_of(recipe: Recipe, model: Model[Any]) -> Bpe | None:
+    """The tokenizer that a model brings; None if one is to be trained.
+
+    Raises:
+        RecipeError: A model that is given has none, or one with more tokens than it knows itself.
+    """
+    codec = model.parts.get("codec")
+    if codec is None and recipe.init is None:
+        return None
+    if not isinstance(codec, Bpe):
+        fix = "name a model that has one: parts = {codec = '@run'}"
+        raise RecipeError(
+            "no tokenizer in it", where="parts.codec" if codec else "init", value=recipe.references[0], fix=fix
+        )
+    if codec.vocab_size > vocabulary(model):
+        fix = f"set model.vocab_size={codec.vocab_size}"
+        raise RecipeError("the tokenizer has more tokens than the model", value=codec.vocab_size, fix=fix)
+    return codec
+
+
+def make_objective(recipe: Recipe, made: Family[Any]) -> Objective[Any]:
+    """The objective that a recipe names, or the family's first.
+
+    Raises:
+        RecipeError: The family has none of that name, or it takes no such option.
+    """
+    name = recipe.objective.name or next(iter(made.objectives))
+    if name not in made.objectives:
+        what = f"the family {made.name!r} has no such objective"
+        raise RecipeError(what, where="objective.name", value=name, fix=nearest(name, list(made.objectives)))
+    make, options = made.objectives[name], recipe.objective.options
+    known = [option for option in inspect.signature(make).parameters if option != "players"]
+    for option, value in options.items():
+        if option not in known:
+            what = f"the objective {name!r} has no option {option!r}"
+            raise RecipeError(what, where="objective.options", value=value, fix=nearest(option, known))
+    return make(**options)
+
+
+def parent(recipe: Recipe, workspace: Workspace) -> dict[str, Any]:
+    """Where a model came from that this one begins from or takes parts of: folders and their weights' hashes."""
+    found: dict[str, Any] = {}
+    for reference in recipe.references:
+        folder = workspace.model(reference)
+        weights = {file.name: sha256(file) for file in sorted(folder.glob("*.safetensors"))}
+        found[reference] = {"folder": str(folder), "weights": weights}
+    return found

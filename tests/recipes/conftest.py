@@ -1,0 +1,72 @@
+"""A corpus that a test writes itself, and a recipe that learns from it in seconds."""
+
+import json
+
+import numpy as np
+import pytest
+
+from makar.recipes.load import load_recipe
+from makar.recipes.run import Workspace
+
+WORDS = "the a moon sea wind rose night star and of in over under sings sleeps burns slowly never again".split()
+
+RECIPE = """
+[data]
+sources = ["{corpus}"]
+collect = {{ valid_fraction = 0.1, min_chars = 1 }}
+length = 24
+[model]
+family = "language"
+vocab_size = 288
+hidden_size = 16
+num_hidden_layers = 1
+num_attention_heads = 2
+[train]
+steps = 12
+batch_size = 4
+checkpoint_steps = 4
+compile = "off"
+[train.optimizer]
+learning_rate = 1e-2
+[watch]
+validate_every = 6
+validate_rows = 8
+sample_every = 6
+prompts = ["the moon", ""]
+[sample]
+max_tokens = 8
+"""
+
+
+@pytest.fixture(scope="session")
+def corpus(tmp_path_factory):
+    """Two hundred small poems, each its own group."""
+    rng = np.random.default_rng(0)
+    path = tmp_path_factory.mktemp("corpus") / "poems.jsonl"
+    poems = [" ".join(rng.choice(WORDS, 40)) for _ in range(200)]
+    path.write_text("".join(json.dumps({"text": poem}) + "\n" for poem in poems))
+    return path
+
+
+@pytest.fixture
+def workspace(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return Workspace(tmp_path)
+
+
+@pytest.fixture
+def tiny(tmp_path, corpus):
+    """Load the tiny recipe, changed at will."""
+
+    def load(*sets, name="tiny", text=RECIPE):
+        path = tmp_path / f"{name}.toml"
+        path.write_text(text.format(corpus=corpus))
+        return load_recipe(path, sets)
+
+    return load
+
+
+@pytest.fixture(autouse=True)
+def no_long_probe(request, monkeypatch):
+    """The plan's probe takes two steps and no more, but where a test is about it."""
+    monkeypatch.setattr("makar.recipes.pace.PROBE_SECONDS", 0.0)
