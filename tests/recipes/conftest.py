@@ -8,7 +8,27 @@ import pytest
 from makar.recipes.load import load_recipe
 from makar.recipes.run import Workspace
 
-WORDS = "the a moon sea wind rose night star and of in over under sings sleeps burns slowly never again".split()
+WORDS = [
+    "the",
+    "a",
+    "moon",
+    "sea",
+    "wind",
+    "rose",
+    "night",
+    "star",
+    "and",
+    "of",
+    "in",
+    "over",
+    "under",
+    "sings",
+    "sleeps",
+    "burns",
+    "slowly",
+    "never",
+    "again",
+]
 
 RECIPE = """
 [data]

@@ -1,5 +1,7 @@
 """Recipes from files and from the command line, and what is said of bad ones."""
 
+import subprocess
+import sys
 import tomllib
 
 import pytest
@@ -215,3 +217,9 @@ def test_schema_knows_fields_and_stages():
     assert "hidden_size" in schema["$defs"]["LanguageConfig"]["properties"]
     assert schema["$defs"]["Stages"]["properties"]["stages"]["minProperties"] == 1
     assert schema["anyOf"][0]["additionalProperties"] is False
+
+
+def test_reading_a_recipe_needs_no_torch():
+    code = "import sys; from makar.recipes.load import load_recipe; load_recipe('poems'); print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"

@@ -11,13 +11,14 @@ Curve = list[tuple[int, float]]
 
 
 def loss_curves(metrics: Path) -> dict[str, Curve]:
-    """Every loss of a run by name, as (step, value); losses of a watch are named after it."""
+    """Every loss of a run by name, as (step, value); those of a watch after its name."""
     curves: dict[str, Curve] = {}
     for kind in ("train", "watch"):
         for line in read_metrics(metrics, kind):
             for name, value in line.items():
                 if name.split("/")[-1] == "loss" and value is not None:
-                    curves.setdefault(name, []).append((line["step"], value))
+                    whose = f"{line['watch']}/{name}" if kind == "watch" else name
+                    curves.setdefault(whose, []).append((line["step"], value))
     return curves
 
 
@@ -40,7 +41,7 @@ def draw_loss(metrics: Path, out: Path, title: str) -> None:
     axes = figure.add_subplot()
     for name, curve in loss_curves(metrics).items():
         watched = name.startswith("validation/")
-        label = "validation" if watched else name.replace("loss", "training").replace("/", ", ")
+        label = name.replace("/loss", "") if watched else name.replace("loss", "training").replace("/", ", ")
         style = {"marker": "o", "linewidth": 2, "zorder": 3} if watched else {"linewidth": 0.8}
         axes.plot(*zip(*curve, strict=True), label=label, **style)  # pyright: ignore[reportArgumentType]
     axes.set(title=title, xlabel="optimizer step", ylabel="loss (nats)")
