@@ -138,16 +138,15 @@ def step_seconds(device: str, *, bf16: bool) -> float:
     return fastest(step, device)
 
 
-def fastest(work: Callable[[], object], device: str, seconds: float = 0.12) -> float:
-    """Seconds of the fastest of as many calls as fit into a budget; the first one warms up."""
+def fastest(work: Callable[[], object], device: str, seconds: float = 0.1) -> float:
+    """Seconds of the fastest of as many calls as fit into a budget, at least one; another one warms up before."""
     wait = torch.cuda.synchronize if device == "cuda" else torch.mps.synchronize if device == "mps" else lambda: None
-    best, end = float("inf"), None
-    while end is None or time.perf_counter() < end:
-        wait()
+    work()
+    wait()
+    times: list[float] = []
+    while not times or sum(times) < seconds:
         start = time.perf_counter()
         work()
         wait()
-        now = time.perf_counter()
-        best = min(best, now - start) if end is not None else best
-        end = end or now + seconds
-    return best if best < float("inf") else seconds
+        times.append(time.perf_counter() - start)
+    return min(times)

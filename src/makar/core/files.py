@@ -81,6 +81,8 @@ def folder_atomic(path: Path) -> Generator[Path]:
             beside.rename(path)
             sync(path.parent)
         finally:
+            if aside.exists() and not path.exists():
+                aside.rename(path)
             shutil.rmtree(beside, ignore_errors=True)
             shutil.rmtree(aside, ignore_errors=True)
 

@@ -87,7 +87,7 @@ class Rng:
         row = self.rows[:, None].expand_as(index)
         step = torch.full_like(index, self.step & MASK)
         words = philox((index & MASK, row & MASK, (row >> 32) & MASK, step), key_of(self.seed, self.scope, name))
-        return torch.stack(words, -1).reshape(len(self.rows), -1)[:, :count].reshape(-1, *shape)
+        return torch.stack(words, -1).flatten(1)[:, :count].reshape(len(self.rows), *shape)
 
     def uniform(self, name: str, *shape: int) -> Float[Tensor, "batch ..."]:
         """Uniform on (0, 1), `[batch, *shape]`, float32; never exactly 0 or 1."""
@@ -100,7 +100,7 @@ class Rng:
         u = self.uniform(name, pairs, 2).double()
         radius, angle = (-2 * u[..., 0].log()).sqrt(), 2 * math.pi * u[..., 1]
         both = torch.stack((radius * angle.cos(), radius * angle.sin()), -1)
-        return both.reshape(len(self.rows), -1)[:, :count].float().reshape(-1, *shape)
+        return both.flatten(1)[:, :count].float().reshape(len(self.rows), *shape)
 
     def integers(self, name: str, high: int, *shape: int) -> Int[Tensor, "batch ..."]:
         """Integers in [0, high), `[batch, *shape]`, int64; the bias is below high / 2**32."""

@@ -15,8 +15,14 @@ from makar.core.files import mending, sync
 
 
 def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> None:
-    """Write tensors and force them to the disk. Shared or strided memory is written out plain."""
-    plain = {name: t.detach().cpu().contiguous().clone() for name, t in tensors.items()}
+    """Write tensors and force them to the disk. Only what shares or strides memory is copied for it."""
+    plain = {name: t.detach().cpu().contiguous() for name, t in tensors.items()}
+    seen: set[int] = set()
+    for name, tensor in plain.items():
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() in seen or storage.nbytes() != tensor.nbytes:
+            plain[name] = tensor.clone()
+        seen.add(storage.data_ptr())
     with mending(path):
         try:
             save_file(plain, path, metadata={"format": "pt", **(metadata or {})})
