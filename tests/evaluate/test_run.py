@@ -99,7 +99,19 @@ def long_context(model):
 def test_the_same_call_gives_the_same_report_and_another_seed_another(model, dataset):
     first, again = (evaluate(model, dataset, FEW).json() for _ in range(2))
     assert first == again
-    assert evaluate(model, dataset, FEW.model_copy(update={"seed": 1})).samples != json.loads(first)["samples"]
+    other = evaluate(model, dataset, FEW.model_copy(update={"seed": 1, "suites": ("variety",)}))
+    assert list(other.samples) == [*json.loads(first)["samples"][1:], other.samples[-1]]  # sample k: seed + k
+    assert len(set(other.samples)) == 3
+
+
+def test_scoring_runs_in_eval_mode_and_leaves_the_model_as_it_was(model, dataset):
+    seen = []
+    model.net.train()
+    model.net.model.norm.register_forward_hook(lambda module, *_: seen.append(module.training))
+    evaluate(model, dataset, EvaluateOptions(suites=("likelihood",), documents=1))
+    assert not any(seen)
+    assert seen
+    assert model.net.model.norm.training
 
 
 def test_prompts_are_continued_and_counted_to_the_verse_alone(model, dataset, writes):
@@ -108,6 +120,10 @@ def test_prompts_are_continued_and_counted_to_the_verse_alone(model, dataset, wr
     material = Material(model, dataset, options, print)
     assert [sample.whole for sample in material.samples] == ["is up", "is up", "The moon is up", "The moon is up"]
     assert material.written == ["is up"] * 4
+    long = options.model_copy(update={"prompts": ("one\ntwo\nthree\nthe moon ",), "suites": ("variety", "verse")})
+    report = evaluate(model, dataset, long)
+    assert (report.value("verse", "poems"), report.value("verse", "short")) == (2, 2)
+    assert report.value("variety", "longest_words") == 2
 
 
 def test_held_out_documents_are_evenly_spaced(model, dataset):

@@ -19,6 +19,7 @@ def test_no_phrase_crosses_samples():
 def test_the_limit_makes_lengths_comparable():
     assert distinct(["a b c d", "a b c d"], 1) == 4 / 8
     assert distinct(["a b c d", "a b c d"], 1, limit=4) == 1
+    assert distinct(["a b a a", "a"], 1, limit=2) == 1
     assert distinct([], 1) == 0
 
 
