@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -95,6 +96,13 @@ def write_part(path: Path, columns: Mapping[str, Sequence[Any]], notes: Mapping[
     table = pa.table(dict(columns)).replace_schema_metadata({"makar": json.dumps(notes)})
     memory = io.BytesIO()
     pq.write_table(table, memory, compression="zstd", compression_level=1)
+    write_atomic(path, memory.getvalue())
+
+
+def save_array(path: Path, array: np.ndarray) -> None:
+    """Write an array, whole or absent."""
+    memory = io.BytesIO()
+    np.save(memory, array)
     write_atomic(path, memory.getvalue())
 
 

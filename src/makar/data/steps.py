@@ -1,0 +1,298 @@
+"""The steps of a collection, each of which happens once: read, split, hold, clean, deduplicate, write."""
+
+import shutil
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xxhash
+
+from makar.core.errors import InputError
+from makar.core.files import folder_atomic, read_json, write_atomic, write_json
+from makar.data.card import card
+from makar.data.clean import fault_of, normalise
+from makar.data.config import CollectOptions
+from makar.data.dedup import REASONS as DUPLICATES
+from makar.data.dedup import Verdict, find_duplicates
+from makar.data.document import Document, Fault, size
+from makar.data.fetch import Fetched, documents
+from makar.data.held import SHARE, Held, hold, overlap
+from makar.data.minhash import signatures
+from makar.data.read import CODE, suffix_of
+from makar.data.split import REASONS as HELD
+from makar.data.split import Fate, split, too_small
+from makar.data.store import (
+    PART_BYTES,
+    SPLITS,
+    Count,
+    Manifest,
+    ShardWriter,
+    SourceRecord,
+    part_notes,
+    parts,
+    plain,
+    read_part,
+    save_array,
+    tally,
+    write_part,
+)
+
+COLUMNS = ["text", "id", "group", "source"]
+SHARED = "shares much of its text with a held-out document"
+
+
+@dataclass(frozen=True)
+class Work:
+    """A collection under way.
+
+    Args:
+        folder: Hidden, beside the result; removed when that is whole.
+        sources: Fetched.
+        options: The settings.
+        say: Where progress goes.
+    """
+
+    folder: Path
+    sources: Sequence[Fetched]
+    options: CollectOptions
+    say: Callable[[str], None]
+
+    def step(self, name: str, make: Callable[["Work"], Any]) -> Any:
+        """The result of a step: made now, or read if it was finished before."""
+        path = self.folder / f"{name}.json"
+        if path.exists():
+            self.say(f"{name}: done before")
+            return read_json(path)
+        start = time.monotonic()
+        result = make(self)
+        write_json(path, result)
+        self.say(f"{name}: {time.monotonic() - start:.1f} s")
+        return result
+
+    def parts(self, name: str) -> list[Path]:
+        """The parts that a step wrote."""
+        return parts(self.folder / name)
+
+
+def build(work: Work) -> None:
+    """All the steps."""
+    work.step("read", read_all)
+    work.step("split", split_all)
+    work.step("hold", hold_all)
+    work.step("clean", clean_all)
+    work.step("deduplicate", deduplicate_all)
+    work.step("write", write_all)
+
+
+def read_all(work: Work) -> dict[str, Any]:
+    """Documents as they are, into parts; continues behind the last whole part."""
+    folder = work.folder / "read"
+    folder.mkdir(exist_ok=True)
+    done = parts(folder)
+    place: dict[str, Any] = part_notes(done[-1])["place"] if done else start_of(0)
+    held: list[Document] = []
+    faults: dict[str, Count] = {}
+    number, bytes_held = len(done), 0
+
+    def flush() -> None:
+        nonlocal number, bytes_held
+        columns: dict[str, Any] = {name: [getattr(document, name) for document in held] for name in COLUMNS}
+        columns["bytes"] = np.array([size(document.text) for document in held], np.int64)
+        write_part(folder / f"{number:08}.parquet", columns, {"place": place, "faults": plain(faults)})
+        number, bytes_held = number + 1, 0
+        held.clear()
+        faults.clear()
+
+    while place["source"] < len(work.sources):
+        source = work.sources[place["source"]]
+        for item in islice(documents(source), place["items"], None):
+            place["items"] += 1
+            if isinstance(item, Fault):
+                faults[item.reason] = faults.get(item.reason, Count()) + Count(documents=1, bytes=item.bytes)
+                place["fault"] = place["fault"] or asdict(item)
+                continue
+            place["documents"] += 1
+            held.append(item)
+            bytes_held += size(item.text)
+            if bytes_held >= PART_BYTES:
+                flush()
+        if not place["documents"]:
+            raise nothing_in(source, place["fault"])
+        place = start_of(place["source"] + 1)
+    flush()
+    return {"parts": number}
+
+
+def start_of(source: int) -> dict[str, Any]:
+    """The place before a source: what has been read of it, and the first thing that could not be."""
+    return {"source": source, "items": 0, "documents": 0, "fault": None}
+
+
+def nothing_in(source: Fetched, fault: dict[str, Any] | None) -> InputError:
+    """The error for a source without a single document: the first fault says why."""
+    if fault is None:
+        return InputError("the source is empty", where=source.name, fix="check the path")
+    return InputError(f"nothing readable in the source: {fault['reason']}", where=fault["where"], fix=fault["fix"])
+
+
+def split_all(work: Work) -> dict[str, Any]:
+    """The fate of every document."""
+    folder = work.folder / "split"
+    folder.mkdir(exist_ok=True)
+    read = work.parts("read")
+    for path, fate in zip(read, split(read, work.options), strict=True):
+        save_array(folder / f"{path.stem}.npy", fate)
+    return {}
+
+
+def hold_all(work: Work) -> dict[str, Any]:
+    """What is held out: validation is kept clean of the test set, and training of both."""
+    test = both = Held(np.zeros(0, np.uint64))
+    for path in work.parts("read"):
+        fate = np.load(work.folder / "split" / f"{path.stem}.npy")
+        if not (fate <= Fate.TEST).any():
+            continue
+        table = read_part(path, ["text", "group"])
+        texts, groups = table["text"].to_pylist(), table["group"].to_pylist()
+        better = {row: normalise(texts[row], is_code(groups[row])) for row in np.flatnonzero(held_out(fate)).tolist()}
+        test = hold([text for row, text in better.items() if fate[row] == Fate.TEST], test)
+        both = hold(list(better.values()), both)
+    test.save(work.folder / "held-valid.npy")
+    both.save(work.folder / "held-train.npy")
+    return {}
+
+
+def held_out(fate: np.ndarray) -> np.ndarray:
+    """Which documents are in the test or the validation set."""
+    return (fate == Fate.TEST) | (fate == Fate.VALID)
+
+
+def is_code(group: str) -> bool:
+    """Whether a file, by the name that its group begins with, holds program text."""
+    return suffix_of(group.split("#", maxsplit=1)[0]) in CODE
+
+
+def clean_all(work: Work) -> dict[str, Any]:
+    """Normalised texts of good quality, their hashes and signatures; continues behind the last whole part."""
+    folder = work.folder / "clean"
+    folder.mkdir(exist_ok=True)
+    held = {
+        Fate.TRAIN: Held.load(work.folder / "held-train.npy"),
+        Fate.VALID: Held.load(work.folder / "held-valid.npy"),
+    }
+    for path in work.parts("read"):
+        if not (folder / path.name).exists():
+            clean_part(path, np.load(work.folder / "split" / f"{path.stem}.npy"), held, folder, work.options)
+    return {}
+
+
+def clean_part(path: Path, fate: np.ndarray, held: Mapping[Fate, Held], folder: Path, options: CollectOptions) -> None:
+    """One part: the arrays first and the part last, since the part is what says that all is there."""
+    table = read_part(path, [*COLUMNS, "bytes"])
+    columns: dict[str, list[Any]] = {name: table[name].to_pylist() for name in [*COLUMNS, "bytes"]}
+    reasons: list[str | None] = [HELD.get(Fate(number)) for number in fate]
+    changed = np.zeros(len(fate), bool)
+    for row, text in enumerate(columns["text"]):
+        if reasons[row] is None:
+            better = normalise(text, is_code(columns["group"][row]))
+            reasons[row] = None if fate[row] == Fate.TEST else fault_of(better, options)
+            columns["text"][row], changed[row] = better, better != text
+    for side, against in held.items():
+        rows = [row for row, reason in enumerate(reasons) if reason is None and fate[row] == side]
+        share = overlap([columns["text"][row] for row in rows], against)
+        for place in np.flatnonzero(share >= SHARE).tolist():
+            reasons[rows[place]] = SHARED
+    kept = [row for row, reason in enumerate(reasons) if reason is None]
+    dropped: dict[str, Count] = {}
+    for reason, size_read in zip(reasons, columns["bytes"], strict=True):
+        if reason is not None:
+            dropped[reason] = dropped.get(reason, Count()) + Count(documents=1, bytes=size_read)
+    good: dict[str, Any] = {name: [column[row] for row in kept] for name, column in columns.items()}
+    exact = [xxhash.xxh3_64_intdigest(text.encode()) for text in good["text"]]
+    save_array(folder / f"{path.stem}.exact.npy", np.array(exact, np.uint64))
+    save_array(folder / f"{path.stem}.signed.npy", signatures(good["text"]))
+    good |= {"split": fate[kept], "changed": changed[kept]}
+    write_part(folder / path.name, good, {"dropped": plain(dropped)})
+
+
+def deduplicate_all(work: Work) -> dict[str, Any]:
+    """The verdict on every cleaned document."""
+    clean = work.parts("clean")
+    splits = [read_part(path, ["split"])["split"].to_numpy() for path in clean]
+    spilled = work.folder / "bands"
+    shutil.rmtree(spilled, ignore_errors=True)
+    spilled.mkdir()
+    verdicts = find_duplicates(
+        [path.with_suffix(".exact.npy") for path in clean],
+        [path.with_suffix(".signed.npy") for path in clean],
+        np.concatenate(splits) == Fate.TEST,
+        work.options.near,
+        spilled,
+    )
+    save_array(work.folder / "verdicts.npy", verdicts)
+    return {}
+
+
+def write_all(work: Work) -> dict[str, Any]:
+    """The shards, the manifest and the card, in a folder that is whole or absent."""
+    dropped = [part_notes(path)["faults"] for path in work.parts("read")]
+    dropped += [part_notes(path)["dropped"] for path in work.parts("clean")]
+    kept_raw: dict[str, Count] = {name: Count() for name in SPLITS}
+    kept, mended = dict(kept_raw), Count()
+    with folder_atomic(work.folder / "result") as result:
+        writers = {name: ShardWriter(result, name) for name in SPLITS}
+        for row, verdict in judged(work):
+            count = Count(documents=1, bytes=row["bytes"])
+            if verdict != Verdict.KEEP:
+                dropped.append({DUPLICATES[Verdict(verdict)]: count})
+                continue
+            name = SPLITS[row["split"]]
+            now = Count(documents=1, bytes=size(row["text"]))
+            kept_raw[name], kept[name] = kept_raw[name] + count, kept[name] + now
+            mended += now if row["changed"] else Count()
+            writers[name].add(*(row[column] for column in COLUMNS))
+        for writer in writers.values():
+            writer.close()
+        for name, fraction in zip(SPLITS, (1, work.options.valid_fraction, work.options.test_fraction), strict=True):
+            if fraction and not kept[name].documents:
+                raise too_small(f"no document of good quality is left for {name!r}")
+        gone = tally(dropped)
+        manifest = Manifest(
+            sources=[record_of(source) for source in work.sources],
+            options=work.options,
+            read=sum([*kept_raw.values(), *gone.values()], Count()),
+            kept_raw=kept_raw,
+            kept=kept,
+            dropped=gone,
+            mended=mended,
+            shards=[shard for writer in writers.values() for shard in writer.shards],
+            notes=notes(work),
+        )
+        write_json(result / "manifest.json", manifest.model_dump())
+        write_atomic(result / "README.md", card(manifest))
+    return {}
+
+
+def judged(work: Work) -> Iterator[tuple[dict[str, Any], int]]:
+    """Every cleaned document with its verdict."""
+    verdicts, place = np.load(work.folder / "verdicts.npy"), 0
+    for path in work.parts("clean"):
+        rows = read_part(path, [*COLUMNS, "bytes", "split", "changed"]).to_pylist()
+        yield from zip(rows, verdicts[place : place + len(rows)].tolist(), strict=True)
+        place += len(rows)
+
+
+def notes(work: Work) -> list[str]:
+    """What a reader of figures must know."""
+    if work.options.limit_bytes is None:
+        return []
+    return [f"Only a part of the corpus: the first {work.options.limit_bytes:,} raw bytes of what is not test."]
+
+
+def record_of(source: Fetched) -> SourceRecord:
+    """What the manifest says of a source."""
+    return SourceRecord(name=source.name, sha256=source.sha256, bytes=source.bytes, licence=source.licence)
