@@ -17,12 +17,12 @@ KILLED = {
     "muon": {"optimizer": {"name": "muon", "learning_rate": 3e-3}},
     "source": {},
 }
-"""Runs that are killed: a checkpoint every other step, so that a good part of the kills falls into a write."""
+"""Runs that are killed: a checkpoint every five steps, so that a good part of the kills falls into a write."""
 
 
 def killed(folder: Path, kind: str, steps: int):
     """One run, started or resumed."""
-    config = settings(steps, ema_halflife=8, checkpoint_steps=2, **KILLED[kind])
+    config = settings(steps, ema_halflife=8, checkpoint_steps=5, **KILLED[kind])
     with lock(folder):
         if kind == "source":
             return train("toy-vae", "elbo", folder, config, source=Counted())
