@@ -9,8 +9,10 @@ import torch._dynamo  # optimizers import it at their first use, for seconds: be
 
 from makar.core.errors import UserError
 from makar.core.files import lock
-from tests.contract.support import CASES, fresh, settings, train
-from tests.train.test_loop import Counted
+from makar.train.loop import fit
+from tests.contract.support import CASES, fresh, looker, settings, train
+from tests.contract.toys import TOYS
+from tests.train.test_loop import Counted, Spoiled
 
 KILLED = {
     "adamw": {},
@@ -30,12 +32,15 @@ def killed(folder: Path, kind: str, steps: int):
 
 
 def parallel(folder: Path) -> None:
-    """Every family for a few steps, on as many processes as torchrun started; the last model of each is kept."""
+    """Every family for a few steps, then one with a fault, a history and an early stop, on what torchrun started."""
     for name, objective in CASES:
         place = folder / f"{name}-{objective}"
         optimizer = {"name": "muon", "learning_rate": 1e-2} if name == "language" else {"learning_rate": 1e-2}
         config = settings(6, batch_size=15, micro_batch_size=4, ema_halflife=4, optimizer=optimizer)
         train(name, objective, place, config, model=fresh(name), identity={"name": name})
+    spoiled, words = Spoiled(TOYS["toy-vae"].objectives["elbo"](), {3}), looker(score=lambda step: abs(step - 5.0))
+    config = settings(40, checkpoint_steps=2, patience=4, checkpoint_seconds=1e-9)
+    fit(fresh("toy-vae"), Counted(), spoiled, config, seed=0, folder=folder / "faults", watches=[words])
 
 
 def run_killed(folder: Path, kind: str, steps: int) -> None:

@@ -121,7 +121,8 @@ class Objective(Protocol[Net_contra]):
     def prepare(self, model: "Model[Net_contra]", batch: Batch, rng: Rng) -> Batch:
         """Once a step, without gradient, over the whole gathered batch: contrastive features, reference scores.
 
-        Most objectives return the batch as it is.
+        Most objectives return the batch as it is. For the player "", the loss's `rng` gives the same numbers by the
+        same names: a reference model can be shown the noise that the trained one will see.
         """
         ...
 

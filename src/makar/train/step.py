@@ -89,7 +89,7 @@ def train_step(setting: Setting, batch: Batch, step: int, wishes: Sequence[float
     rows = torch.arange(count, device=device) + step * setting.config.batch_size
     torch.manual_seed(key_of(setting.seed, step, "prepare"))
     with torch.no_grad(), autocast(device, setting.precision):
-        batch = setting.objective.prepare(setting.model, batch, Rng(setting.seed, step, rows, "prepare"))
+        batch = setting.objective.prepare(setting.model, batch, Rng(setting.seed, step, rows))
     wished = torch.tensor(wishes, dtype=torch.float32, device=device)
     names: list[list[str]] = []
     vectors = [wished]

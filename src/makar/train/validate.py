@@ -43,7 +43,7 @@ def validation_loss(
         batch = {name: t.to(model.device) for name, t in source.batch(step, batch_size).items()}
         rows = torch.arange(batch_size, device=model.device) + step * batch_size
         with autocast(model.device, precision):
-            batch = objective.prepare(model, batch, Rng(seed, step, rows, "prepare"))
+            batch = objective.prepare(model, batch, Rng(seed, step, rows))
             for player in objective.players:
                 loss = objective(model, batch, player, Rng(seed, step, rows, player))
                 for name, value in {"loss": loss.sum, **loss.logs}.items():
