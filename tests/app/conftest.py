@@ -1,11 +1,12 @@
 """A workspace with one tiny finished run, and a way to call the command line in this process."""
 
 import json
+import random
 
 import pytest
 import torch
 
-from makar.app import cli
+from makar.app import api, cli
 from makar.codecs.bpe import SPECIAL, train_bpe
 from makar.core.files import write_json
 from makar.core.nouns import Model
@@ -15,7 +16,36 @@ from makar.nets.decoder import Decoder
 from makar.recipes.load import to_toml
 from makar.recipes.manifest import hash_of
 
-RECIPE = {"data": {"dataset": "none"}, "train": {"steps": 20, "batch_size": 4}}
+PLAIN = {"data": {"dataset": "none"}, "train": {"steps": 20, "batch_size": 4}}
+
+
+RECIPE = """
+[data]
+dataset = "data/mine"
+length = 32
+
+[model]
+family = "language"
+vocab_size = 300
+hidden_size = 16
+num_hidden_layers = 1
+num_attention_heads = 2
+
+[train]
+steps = 12
+batch_size = 4
+precision = "fp32"
+compile = "off"
+
+[watch]
+validate_every = 6
+validate_rows = 4
+sample_every = 6
+prompts = ["The moon"]
+
+[sample]
+max_tokens = 16
+"""
 
 
 @pytest.fixture(scope="session")
@@ -39,9 +69,9 @@ def workspace(tmp_path, monkeypatch, model):
     run = tmp_path / "runs" / "first"
     (run / "model").mkdir(parents=True)
     FAMILY.folder.save(model, run / "model")
-    (run / "recipe.toml").write_text(to_toml(RECIPE))
+    (run / "recipe.toml").write_text(to_toml(PLAIN))
     write_json(
-        run / "manifest.json", {"name": "first", "recipe": hash_of(RECIPE), "started": "2026", "finished": "2026"}
+        run / "manifest.json", {"name": "first", "recipe": hash_of(PLAIN), "started": "2026", "finished": "2026"}
     )
     steps = [{"kind": "train", "step": step, "loss": 5.0 - step / 10} for step in range(20)]
     (run / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in steps))
@@ -65,3 +95,28 @@ def call(capsys):
 def no_debug(monkeypatch):
     """A traceback that the developer asked for would be counted among the lines of an error."""
     monkeypatch.delenv("MAKAR_DEBUG", raising=False)
+
+
+@pytest.fixture(scope="session")
+def corpus(tmp_path_factory):
+    """A collected dataset of forty small books."""
+    home = tmp_path_factory.mktemp("corpus")
+    draw = random.Random(0)
+    words = [a + b for a in ("moon", "sun", "star", "sea", "night", "rose") for b in ("", "s", "light", "like", "less")]
+    for book in range(40):
+        lines = ["The " + " ".join(draw.choices(words, k=7)) for _ in range(12)]
+        (home / f"book{book}.txt").write_text("\n".join(lines) + "\n")
+    api.collect([str(home / f"book{book}.txt") for book in range(40)], home / "mine")
+    return home / "mine"
+
+
+@pytest.fixture
+def place(tmp_path, monkeypatch, corpus):
+    """The current folder, with the dataset and a recipe in it, and a download cache of its own."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MAKAR_CACHE", str(tmp_path / "cache"))
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "mine").symlink_to(corpus)
+    (tmp_path / "tiny.toml").write_text(RECIPE)
+    (tmp_path / "demo").write_text(RECIPE)
+    return tmp_path

@@ -12,59 +12,6 @@ import pytest
 from makar import api
 from scripts import docs
 
-RECIPE = """
-[data]
-dataset = "data/mine"
-length = 32
-
-[model]
-family = "language"
-vocab_size = 300
-hidden_size = 16
-num_hidden_layers = 1
-num_attention_heads = 2
-
-[train]
-steps = 12
-batch_size = 4
-precision = "fp32"
-compile = "off"
-
-[watch]
-validate_every = 6
-validate_rows = 4
-sample_every = 6
-prompts = ["The moon"]
-
-[sample]
-max_tokens = 16
-"""
-
-
-@pytest.fixture(scope="module")
-def corpus(tmp_path_factory):
-    """A collected dataset of forty small books."""
-    home = tmp_path_factory.mktemp("corpus")
-    for book in range(40):
-        words = ("moon", "sun", "star", "sea", "night", "rose")
-        lines = [
-            f"The {words[(book + k) % 6]} of {words[k % 5]} number {book * k} shone over the sea" for k in range(12)
-        ]
-        (home / f"book{book}.txt").write_text("\n".join(lines) + "\n")
-    api.collect([str(home / f"book{book}.txt") for book in range(40)], home / "mine")
-    return home / "mine"
-
-
-@pytest.fixture
-def place(tmp_path, monkeypatch, corpus):
-    """The current folder, with the dataset and a recipe in it, and a download cache of its own."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("MAKAR_CACHE", str(tmp_path / "cache"))
-    (tmp_path / "data").mkdir()
-    (tmp_path / "data" / "mine").symlink_to(corpus)
-    (tmp_path / "tiny.toml").write_text(RECIPE)
-    return tmp_path
-
 
 def test_from_recipe_to_text(place, call):
     planned = json.loads(call("plan", "tiny.toml", "--json").out)["tiny"]

@@ -11,13 +11,14 @@ PROMPT = "The moon"
 DOCUMENTS = 400
 """Held-out poems that are scored: all of them would take longer than the training."""
 
-NEXT = """\
-  makar generate {name} "The moon" --seed 7     another poem
-  makar generate {name} --count 3               three, from nothing
-  makar evaluate {name}                         all figures: copying, variety, rhyme and meter
-  makar runs show {name}                        all that is known of the run
-  makar plan poems                              what a better model would take
-  makar train poems                             and that model, on more of the corpus"""
+NEXT = (
+    ('generate {name} "The moon" --seed 7', "another poem"),
+    ("generate {name} --count 3", "three, from nothing"),
+    ("evaluate {name}", "all figures: copying, variety, rhyme and meter"),
+    ("runs show {name}", "all that is known of the run"),
+    ("plan poems", "what a better model would take"),
+    ("train poems", "that model, on more of the corpus"),
+)
 
 
 def demo(*, quiet: bool) -> None:
@@ -40,14 +41,16 @@ def demo(*, quiet: bool) -> None:
 
     tell("3. Poems from books that it has never seen: bits per byte, beside two compressors on the same bytes")
     report = api.evaluate(run, suites=["likelihood"], documents=DOCUMENTS, say=terminal.say(quiet=quiet))
-    bits = report.sections["likelihood"].figures["bits_per_byte"].values
+    section = report.sections["likelihood"]
+    bits = section.figures["bits_per_byte"].values
     tell(present.table([(f"  {name}", f"{value:.3f}") for name, value in bits.items()]), heading=False)
+    tell(f"  {section.note.split('. ')[0]}.", heading=False)
 
     tell(f"4. A new poem, from {PROMPT!r}")
     terminal.write(api.stream(run, PROMPT), [PROMPT], 1)
 
     tell(f"5. All of it is in {run} ({terminal.duration(time.monotonic() - began)} for this start). What to try next")
-    tell(NEXT.format(name=state.name), heading=False)
+    tell(present.table([(f"  makar {words.format(name=state.name)}", what) for words, what in NEXT]), heading=False)
 
 
 def tell(text: str, *, heading: bool = True) -> None:
@@ -68,6 +71,6 @@ def expected_and_found(manifest: Mapping[str, Any]) -> str:
     return present.table(rows)
 
 
-def megabytes(count: float) -> str:
+def megabytes(count: int) -> str:
     """Bytes in megabytes."""
     return f"{count / 1e6:,.0f} MB"
