@@ -49,8 +49,7 @@ def step_seconds(recipe: Recipe, made: Family[Any], config: Config, cost: Cost, 
     compute = torch.bfloat16 if precision == "bf16" else torch.float32
     players = [make_player(net, path, blocks, train.optimizer, compute) for path in objective.players]
     setting = Setting(model, objective, players, train, recipe.seed, World(), precision)
-    affordable = int(WHOLE_STEP * USUAL_SHARE * machine.peak(precision) / cost.flops)
-    rows = max(1, min(train.batch_size, affordable))
+    rows = rows_in(WHOLE_STEP * USUAL_SHARE * machine.peak(precision), train.batch_size, cost)
 
     def seconds(rows: int) -> float:
         return pace(setting, noise(rows, recipe, vocabulary(model)))
@@ -62,6 +61,11 @@ def step_seconds(recipe: Recipe, made: Family[Any], config: Config, cost: Cost, 
         half = max(1, rows // 2)
         each = (whole - seconds(half)) / (rows - half) if rows > half else whole / rows
         return whole + max(each, whole / rows / 2) * (train.batch_size - rows)
+
+
+def rows_in(flops: float, most: int, cost: Cost) -> int:
+    """Rows whose training takes so many operations, at least one."""
+    return max(1, min(most, int(flops / cost.flops)))
 
 
 def noise(rows: int, recipe: Recipe, vocab_size: int) -> Batch:

@@ -1,0 +1,171 @@
+"""What a plan says: by arithmetic where that can be known, measured where it cannot, and true of what then happens."""
+
+import math
+import subprocess
+import sys
+from dataclasses import replace
+
+import pytest
+import torch
+
+from makar.core.errors import RecipeError, ResourceError
+from makar.recipes import pace, space
+from makar.recipes.plan import plan
+from makar.recipes.run import Run
+
+
+@pytest.fixture
+def planned(tiny, workspace):
+    def planned(*sets):
+        file = tiny(*sets)
+        return plan(file, "tiny", workspace)
+
+    return planned
+
+
+def test_counts_are_arithmetic(planned):
+    found = planned("train.steps=50")
+    embedding, matrices = 288 * 16, 4 * 16 * 16 + 3 * 16 * 64
+    assert found.parameters == embedding + matrices + 3 * 16
+    assert found.units == ("tokens", 50 * 4 * 24)
+    assert found.memory["weights"] == found.memory["gradients"] == 4 * found.parameters
+    assert found.memory["optimizer"] == 8 * found.parameters
+    assert found.memory["average"] == 0
+    assert found.disk["checkpoints"] == 4 * 12 * found.parameters
+    assert found.flops > 6 * matrices * found.units[1]
+    assert found.epochs is None
+    assert found.fits
+
+
+def test_memory_follows_the_recipe(planned):
+    base = planned().memory
+    assert planned("train.ema_halflife=10").memory["average"] == base["weights"]
+    matrices = 4 * (4 * 16 * 16 + 3 * 16 * 64)
+    assert planned("train.optimizer.name=muon").memory["optimizer"] == base["optimizer"] - matrices
+    quarter = planned("train.micro_batch_size=1", "train.precision=fp32").memory["activations"]
+    assert 4 * quarter == pytest.approx(planned("train.precision=fp32").memory["activations"], rel=0.01)
+    deep = ("model.num_hidden_layers=8", "train.precision=fp32")
+    assert planned(*deep, "train.recompute=true").memory["activations"] < planned(*deep).memory["activations"] / 3
+
+
+def test_a_checkpoint_is_copied_where_that_takes_more_than_a_step(planned):
+    small = planned("train.batch_size=1", "data.length=4", "model.vocab_size=40000", "train.ema_halflife=10").memory
+    assert small["checkpoint"] > 0
+    total = sum(small.values()) - small["process"]
+    assert total == small["weights"] * 8  # weights, two moments and an average, and all four again
+
+
+def test_nothing_is_written_and_no_randomness_is_used(planned, workspace):
+    before = torch.get_rng_state()
+    planned()
+    assert torch.equal(torch.get_rng_state(), before)
+    assert not workspace.runs.exists()
+    assert not workspace.data.exists()
+
+
+@pytest.mark.parametrize(
+    ("field", "said"), [("free_memory", r"not enough memory.*GB free"), ("free_disk", r"not enough disk.*--run")]
+)
+def test_what_does_not_fit_is_refused(planned, field, said):
+    found = replace(planned(), **{field: 10})
+    assert not found.fits
+    with pytest.raises(ResourceError, match=said) as caught:
+        found.refuse()
+    assert caught.value.exit_code == 2
+
+
+def test_what_does_not_fit_is_not_tried(planned, monkeypatch):
+    monkeypatch.setattr("makar.recipes.plan.memory_free", lambda machine: 10)
+    monkeypatch.setattr("makar.recipes.plan.step_seconds", lambda *_: pytest.fail("the probe ran"))
+    assert "not measured" in planned().text
+
+
+def test_the_text_says_all_of_it(planned):
+    text = planned().text
+    for words in ("parameters", "tokens", "memory", "disk", "GB free", "s a step"):
+        assert words in text
+
+
+def test_a_long_step_is_drawn_out_from_two_short_ones(planned, monkeypatch):
+    sizes = []
+
+    def line(setting, batch):
+        sizes.append(len(batch["tokens"]))
+        return 0.5 + 0.25 * len(batch["tokens"])
+
+    monkeypatch.setattr(pace, "pace", line)
+    monkeypatch.setattr(pace, "WHOLE_STEP", 0.0)
+    assert planned("train.batch_size=1").step_seconds == 0.75
+    monkeypatch.setattr(pace, "WHOLE_STEP", 1e6)
+    assert planned("train.batch_size=64").step_seconds == 0.5 + 0.25 * 64
+    sizes.clear()
+    monkeypatch.setattr(pace, "rows_in", lambda *_: 8)
+    assert planned("train.batch_size=64").step_seconds == pytest.approx(0.5 + 0.25 * 64)
+    assert sizes == [8, 4]
+
+
+@pytest.mark.parametrize(
+    ("compile", "step", "steps", "compiled"),
+    [("auto", 1.0, 10_000, True), ("auto", 0.1, 100, False), ("on", 0.1, 100, True), ("off", 1.0, 10_000, False)],
+)
+def test_time_counts_the_compiler_and_the_looks(tiny, compile, step, steps, compiled):
+    sets = [f"train.steps={steps}", f"train.compile={compile}", f"watch.validate_every={steps}"]
+    (recipe,) = tiny(*sets, "watch.validate_rows=12", "train.batch_size=4").stages.values()
+    found, seconds = pace.forecast(recipe, [torch.nn.Linear(1, 1)], step)
+    looks = 12 / 4 * step / 3
+    expected = steps * step / pace.COMPILE_GAIN + pace.COMPILE_SECONDS if compiled else steps * step
+    assert found == compiled
+    assert seconds == pytest.approx(expected + looks)
+
+
+def test_a_stage_is_planned_through_what_it_begins_from(tiny, workspace):
+    text = """
+[stages.a]
+data = {{ sources = ["{corpus}"], length = 16 }}
+model = {{ family = "language", vocab_size = 300, hidden_size = 16, num_hidden_layers = 1 }}
+train = {{ steps = 2, batch_size = 2 }}
+[stages.b]
+init = "@a"
+data = {{ sources = ["{corpus}"], length = 16 }}
+train = {{ steps = 2, batch_size = 2 }}
+"""
+    file = tiny(name="chain", text=text)
+    first, second = (plan(file, f"chain/{name}", workspace) for name in "ab")
+    assert first.parameters == second.parameters
+    with pytest.raises(RecipeError, match=r"data\.length"):
+        plan(tiny("stages.b.data.length=32", name="chain", text=text), "chain/b", workspace)
+    with pytest.raises(RecipeError, match="next_token"):
+        plan(tiny("stages.b.objective.name=next_tokens", name="chain", text=text), "chain/b", workspace)
+
+
+def test_resident_memory_is_this_process():
+    before = space.resident()
+    held = torch.ones(50_000_000)
+    assert space.resident() - before == pytest.approx(held.nbytes, rel=0.1)
+
+
+BIG = ["model.hidden_size=256", "model.num_hidden_layers=6", "model.num_attention_heads=4", "model.vocab_size=2048"]
+BIG += ["data.length=256", "data.collect.valid_fraction=0.1", "watch.validate_rows=4", "train.steps=2"]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize(
+    "sets",
+    [
+        ["train.precision=fp32", "train.batch_size=24"],
+        ["train.precision=bf16", "train.batch_size=24", "train.optimizer.name=muon", "train.ema_halflife=10"],
+        ["train.precision=fp32", "train.batch_size=6", "data.length=1024"],
+        ["train.precision=fp32", "train.batch_size=128", "train.recompute=true"],
+        ["train.precision=fp32", "train.batch_size=1", "model.hidden_size=1024", "model.num_hidden_layers=8"],
+    ],
+    ids=["fp32", "bf16-muon-average", "long-rows", "recompute", "checkpoint"],
+)
+def test_memory_is_what_then_happens(tiny, tmp_path, sets):
+    tiny()
+    given = [word for item in [*BIG, *sets] for word in ("--set", item)]
+    subprocess.run([sys.executable, "-m", "makar", "train", "tiny.toml", "--quiet", *given], cwd=tmp_path, check=True)
+    manifest = Run(tmp_path / "runs/tiny").manifest
+    planned, happened = sum(manifest["plan"]["memory"].values()), manifest["outcome"]["peak_memory"]
+    assert happened > 1e9
+    assert math.isclose(planned, happened, rel_tol=0.2), f"{planned / 1e6:.0f} MB planned, {happened / 1e6:.0f} MB"
