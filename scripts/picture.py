@@ -34,7 +34,8 @@ def picture(run: Run) -> Figure:
     for column, (step, text) in enumerate(samples):
         left = 0.075 + 0.895 * column / COLUMNS
         figure.text(left, 0.315, f"step {step:,}", fontsize=10.5, color=RED, weight="bold")
-        figure.text(left, 0.285, excerpt(text), fontsize=10.5, va="top", family="serif", color=INK, linespacing=1.45)
+        for row, line in enumerate(excerpt(text)):
+            figure.text(left, 0.27 - 0.033 * row, line, fontsize=10.5, family="serif", color=INK)
     return figure
 
 
@@ -51,7 +52,7 @@ def curves(axes: Axes, run: Run, samples: list[tuple[int, str]]) -> None:
         )
     for step, _ in samples:
         axes.axvline(step, color=RED, linewidth=1, alpha=0.6)
-    axes.set_xlim(0, max(steps) * 1.01)
+    axes.set_xlim(0, (max(steps) + 1) * 1.01)
     bottom = min(smooth(losses)[len(losses) // 2 :])
     axes.set_ylim(bottom - 0.15 * (max(losses) - bottom), max(losses) * 1.02)
     axes.set_xlabel("optimizer step", fontsize=11, color=INK)
@@ -80,16 +81,14 @@ def chosen(run: Run, wanted: int) -> list[tuple[int, str]]:
     return [(step, file.read_text(encoding="utf-8").split("\n---\n")[0]) for step, file in dict.fromkeys(nearest)]
 
 
-def excerpt(text: str, lines: int = 7, columns: int = 34) -> str:
+def excerpt(text: str, lines: int = 8, columns: int = 38) -> list[str]:
     """The first lines of a sample, each cut to the width of its column."""
-    kept = [textwrap.shorten(line, columns, placeholder=" …") for line in text.strip().splitlines()]
-    return "\n".join(line for line in kept[:lines])
+    return [textwrap.shorten(line, columns, placeholder=" …") for line in text.strip().splitlines()[:lines]]
 
 
 def count(manifest: dict[str, Any]) -> str:
     """The size of the model in words."""
-    parameters = manifest.get("plan", {}).get("parameters")
-    return f"{parameters / 1e6:.1f} M parameters" if parameters else "a model"
+    return f"{manifest['parameters'] / 1e6:.1f} M parameters"
 
 
 if __name__ == "__main__":
