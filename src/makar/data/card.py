@@ -1,5 +1,6 @@
 """The data card: the manifest as a page for people."""
 
+from makar.data.held import SHARE
 from makar.data.store import SPLITS, Count, Manifest
 
 
@@ -48,8 +49,9 @@ def card(manifest: Manifest) -> str:
             "",
             f"{how}; test documents are normalised and otherwise as they were, never dropped.",
             f"Validation takes {options.valid_fraction:.1%} of the groups by a hash of the name (seed {options.seed}).",
-            f"What is equal or near (Jaccard similarity of word 5-grams from {options.near}) to a test document was",
-            "dropped from training and validation, and so was every repetition among these.",
+            f"What shares {SHARE:.0%} or more of its word 5-grams with the test set was dropped from training and",
+            "validation, and what shares as much with validation from training; then every repetition: the same text, or a",
+            f"Jaccard similarity of word 5-grams from {options.near}.",
             "",
             *(f"- {note}" for note in manifest.notes),
             "",

@@ -5,6 +5,7 @@ Near-duplicates are whole documents; the same poem may also stand in another boo
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -37,12 +38,19 @@ class Held:
             held = Held(held.grams[held.grams <= below], below)
         return held
 
+    @cached_property
+    def ends(self) -> Bool[np.ndarray, " ends"]:
+        """Which remainders occur: by them most 5-grams are known not to be held out, and need no search."""
+        found = np.zeros(ROOM, bool)
+        found[self.grams % np.uint64(ROOM)] = True
+        return found
+
     def contains(self, grams: UInt64[np.ndarray, " some"]) -> Bool[np.ndarray, " some"]:
         """Which 5-grams are held out."""
-        if not len(self.grams):
-            return np.zeros(len(grams), bool)
-        place = np.searchsorted(self.grams, grams)
-        return self.grams[np.minimum(place, len(self.grams) - 1)] == grams
+        found = self.ends[grams % np.uint64(ROOM)]
+        place = np.searchsorted(self.grams, grams[found])
+        found[found] = self.grams[np.minimum(place, len(self.grams) - 1)] == grams[found] if len(place) else False
+        return found
 
     def save(self, path: Path) -> None:
         """Write it as one array, the border last."""
