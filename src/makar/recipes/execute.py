@@ -190,15 +190,17 @@ def ending(metrics: Path, outcome: Outcome, kept: int) -> dict[str, Any]:
         kept: The completed steps of the weights that are kept.
     """
     steps = [line for line in read_metrics(metrics) if "seconds" in line]
-    looks = [line for line in read_metrics(metrics, "watch") if line["step"] == kept and "score" in line]
-    extra = ("kind", "watch", "step", "score")
+    looks = read_metrics(metrics, "watch")
+    judged = [line for line in looks if line["step"] == kept and "score" in line]
+    besides = ("kind", "watch", "step", "score", "seconds")
     return {
         "step": outcome.step,
         "weights_of_step": kept,
         "ended_early": outcome.ended,
         "training_loss": steps[-1]["loss"] if steps else None,
-        **{line["watch"]: {key: value for key, value in line.items() if key not in extra} for line in looks},
+        **{line["watch"]: {key: value for key, value in line.items() if key not in besides} for line in judged},
         "training_seconds": sum(line["seconds"] for line in steps),
+        "watching_seconds": sum(line.get("seconds", 0.0) for line in looks),
         "peak_memory": peak_memory(),
     }
 

@@ -1,5 +1,6 @@
 """Who looks at a model as it learns: validation judges it, samples show it."""
 
+import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -30,6 +31,7 @@ def validation(
     size = min(rows, BATCH)
 
     def look(step: int, model: Model[Any]) -> Verdict:  # noqa: ARG001
+        start = time.perf_counter()
         precision = read_decisions(run.folder).get("precision", "fp32")
         logs = validation_loss(
             model, objective, source, batches=-(-rows // size), batch_size=size, seed=seed, precision=precision
@@ -39,7 +41,7 @@ def validation(
         if bits_per_byte is not None:
             logs["bits_per_byte"] = score * bits_per_byte
             note += f", {logs['bits_per_byte']:.3f} bits per byte"
-        return Verdict(logs, score=score, note=note)
+        return Verdict({**logs, "seconds": time.perf_counter() - start}, score=score, note=note)
 
     return look
 
@@ -57,11 +59,12 @@ def samples(prompts: Sequence[Any], settings: Any, *, seed: int, run: Run, say: 
     requests = [Request(prompt or None, seed + row, settings) for row, prompt in enumerate(prompts)]
 
     def look(step: int, model: Model[Any]) -> Verdict:
+        start = time.perf_counter()
         answers = Engine(model).generate(requests)
         texts = [f"{prompt}{answer.data}" for prompt, answer in zip(prompts, answers, strict=True)]
         run.samples.mkdir(exist_ok=True)
         write_atomic(run.samples / f"step-{step:08d}.txt", "\n---\n".join(texts) + "\n")
         say(f"a sample at step {step}:\n{texts[0]}\n")
-        return Verdict()
+        return Verdict({"seconds": time.perf_counter() - start})
 
     return look
