@@ -1,10 +1,16 @@
+import json
+
 import pytest
 import torch
 from torch import nn
 
+from makar.core.errors import ResourceError
+from makar.train import session
 from makar.train.blocks import COMPILE_SECONDS, kinds, prepared, worth_compiling
 from makar.train.checkpoint import load
 from tests.contract.support import equal_weights, fresh, losses, settings, train
+from tests.train.test_resume import FORKS
+from tests.train.worker import run_compiled
 
 
 def test_equal_blocks_are_one_kind():
@@ -50,8 +56,6 @@ def test_recomputing_keeps_only_the_inputs():
 
 def test_the_forecast_is_kept_and_obeyed(tmp_path, monkeypatch):
     compiled = []
-    from makar.train import session
-
     monkeypatch.setattr(session, "worth_compiling", lambda blocks, seconds, left: left == 14 and bool(seconds > 0))
     monkeypatch.setattr(session, "compile_blocks", lambda blocks, on: compiled.append((len(blocks), on)))
     config = settings(20, compile="auto", checkpoint_steps=10)
@@ -59,22 +63,25 @@ def test_the_forecast_is_kept_and_obeyed(tmp_path, monkeypatch):
     train("language", "next_token", tmp_path, config, say=said.append)
     assert compiled == [(2, True)]
     assert "compiling the blocks from step 6" in said[0]
-    decisions = __import__("json").loads((tmp_path / "checkpoints" / "decisions.json").read_text())
+    decisions = json.loads((tmp_path / "checkpoints" / "decisions.json").read_text())
     assert decisions["compile_from"] == 6
     assert load(tmp_path / "checkpoints", 20).step == 20
 
 
 @pytest.mark.slow
 def test_compiled_blocks_learn_the_same_and_resume_to_the_bit(tmp_path):
-    from tests.contract.support import Killed, killer
+    """In a process of its own: the type checks of the tests cannot be compiled."""
+    process = FORKS.Process(target=run_compiled, args=(tmp_path,))
+    process.start()
+    process.join()
+    assert process.exitcode == 0
 
-    config = settings(8, compile="on")
-    _, eager = train("language", "next_token", tmp_path / "eager", settings(8))
-    model, lines = train("language", "next_token", tmp_path / "whole", config)
-    assert [x["loss"] for x in lines] == pytest.approx([x["loss"] for x in eager], rel=1e-4)
-    with pytest.raises(Killed):
-        train("language", "next_token", tmp_path / "killed", config, watches=[killer(6)])
-    again, resumed = train("language", "next_token", tmp_path / "killed", config, model=fresh("language", seed=1))
-    assert losses(resumed) == losses(lines)
-    assert equal_weights(model, again)
-    assert set(again.net.state_dict()) == set(fresh("language").net.state_dict())
+
+def test_without_a_compiler_nothing_is_compiled(tmp_path, monkeypatch):
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    monkeypatch.setattr(session, "worth_compiling", lambda blocks, seconds, left: True)
+    said: list[str] = []
+    train("language", "next_token", tmp_path / "auto", settings(8, compile="auto"), say=said.append)
+    assert "no C++ compiler" in said[0]
+    with pytest.raises(ResourceError, match="C\\+\\+ compiler"):
+        train("language", "next_token", tmp_path / "on", settings(8, compile="on"))

@@ -10,7 +10,7 @@ import torch._dynamo  # optimizers import it at their first use, for seconds: be
 from makar.core.errors import UserError
 from makar.core.files import lock
 from makar.train.loop import fit
-from tests.contract.support import CASES, fresh, looker, settings, train
+from tests.contract.support import CASES, Killed, equal_weights, fresh, killer, looker, losses, settings, train
 from tests.contract.toys import TOYS
 from tests.train.test_loop import Counted, Spoiled
 
@@ -52,6 +52,23 @@ def run_killed(folder: Path, kind: str, steps: int) -> None:
     except UserError as fault:
         (folder / "refused").write_text(str(fault))
         sys.exit(fault.exit_code)
+
+
+def run_compiled(folder: Path) -> None:
+    """Compiled blocks against eager ones, and against themselves after a kill."""
+    torch.set_num_threads(1)
+    config = settings(8, compile="on")
+    _, eager = train("language", "next_token", folder / "eager", settings(8))
+    model, lines = train("language", "next_token", folder / "whole", config)
+    assert losses(lines) != losses(eager), "nothing was compiled"
+    assert all(abs(a["loss"] - b["loss"]) < 1e-4 for a, b in zip(lines, eager, strict=True))
+    try:
+        train("language", "next_token", folder / "killed", config, watches=[killer(6)])
+    except Killed:
+        again, resumed = train("language", "next_token", folder / "killed", config, model=fresh("language", seed=1))
+    assert losses(resumed) == losses(lines)
+    assert equal_weights(model, again)
+    assert set(again.net.state_dict()) == set(fresh("language").net.state_dict())
 
 
 if __name__ == "__main__":

@@ -3,6 +3,9 @@
 Both act in place and leave parameter names alone; both are undone when training ends.
 """
 
+import os
+import shutil
+import sys
 from collections.abc import Generator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from functools import partial
@@ -35,12 +38,21 @@ def worth_compiling(blocks: Sequence[nn.Module], step_seconds: float, steps_left
 
 
 def compile_blocks(blocks: Sequence[nn.Module], *, on: bool) -> None:
-    """Compile each block when it is next called, or run it as it is."""
+    """Compile each block when it is next called, or run it as it is; so does one that turns out not to compile."""
+    if on:
+        from torch import _dynamo  # takes seconds to import
+
+        _dynamo.config.suppress_errors = True
     for block in blocks:
         if on:
             block.compile()
         else:
             block._compiled_call_impl = None
+
+
+def compiler_found() -> bool:
+    """Whether torch.compile will find what it needs to build code for this processor."""
+    return shutil.which(os.environ.get("CXX", "clang++" if sys.platform == "darwin" else "g++")) is not None
 
 
 @contextmanager

@@ -9,11 +9,11 @@ from typing import Any
 import torch
 
 from makar.core.device import Machine
-from makar.core.errors import RunError
+from makar.core.errors import ResourceError, RunError
 from makar.core.files import mending, write_json
 from makar.core.nouns import Cost, Model, Objective, Source
 from makar.train import checkpoint as checkpoints
-from makar.train.blocks import prepared
+from makar.train.blocks import compiler_found, prepared
 from makar.train.config import TrainConfig
 from makar.train.distributed import World, join
 from makar.train.ema import average_of, swap
@@ -122,6 +122,8 @@ def decide(
             value=world.size,
             fix=f"start at most {config.batch_size} or raise batch_size",
         )
+    if config.compile == "on" and not compiler_found():
+        raise ResourceError("no C++ compiler for torch.compile", fix="install g++, or set train.compile to 'auto'")
     here: dict[str, Any] = {
         "threads": torch.get_num_threads(),
         "processes": world.size,

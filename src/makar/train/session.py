@@ -17,7 +17,7 @@ from makar.core.files import mending, read_json, write_json
 from makar.core.nouns import Batch, Cost, Source, StatefulSource, Verdict, Watch
 from makar.core.tensors import check_shapes
 from makar.train import checkpoint as checkpoints
-from makar.train.blocks import compile_blocks, eager, worth_compiling
+from makar.train.blocks import compile_blocks, compiler_found, eager, worth_compiling
 from makar.train.checkpoint import Checkpoint
 from makar.train.ema import Average, averaged, update_average
 from makar.train.history import NEAR, History
@@ -271,6 +271,9 @@ class Session:
         if "compile_from" not in self.decisions and len(self.seconds) >= MEASURED:
             eager_seconds = sorted(self.seconds)[len(self.seconds) // 2]
             pays = worth_compiling(blocks, eager_seconds, self.setting.config.steps - self.step)
+            if pays and not compiler_found():
+                self.say("compiling would pay, but there is no C++ compiler here")
+                pays = False
             self.decisions["compile_from"] = self.setting.world.agree(self.step if pays else None)
             if self.writes:
                 write_json(self.checkpoints / "decisions.json", self.decisions)
