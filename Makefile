@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed-
-PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --root-user-action ignore -c constraints.txt
+PIP := $(BIN)/python -m pip --disable-pip-version-check install -qq --root-user-action ignore -c constraints.txt
 
 .PHONY: help install demo test test-slow check bench docs clean
 
@@ -39,14 +39,11 @@ clean:                        ## remove what make made; data and runs stay
 # torch first: with it in place, nothing after it asks for another build.
 $(STAMP)torch: constraints.txt
 	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(None if (3, 11) <= v < (3, 14) else "makar needs Python 3.11 to 3.13, this is %d.%d: make PYTHON=python3.13" % v[:2])'
-	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(PIP) torch
-	@touch $@
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@echo "installing torch into .venv" && $(PIP) torch && touch $@
 
 $(STAMP)all: pyproject.toml constraints.txt $(STAMP)torch
-	$(PIP) -e ".[all]"
-	@touch $@
+	@echo "installing makar into .venv" && $(PIP) -e ".[all]" && touch $@
 
 $(STAMP)dev: pyproject.toml constraints.txt $(STAMP)torch
-	$(PIP) -e ".[all,dev,peers]"
-	@touch $@
+	@echo "installing makar, its tools and the peers it is tested against into .venv" && $(PIP) -e ".[all,dev,peers]" && touch $@
