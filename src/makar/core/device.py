@@ -106,6 +106,17 @@ def memory(device: str) -> int:
     return total
 
 
+def memory_available(device: str) -> int:
+    """Bytes that could be had now: of the host, what the system can free of its caches counts."""
+    if device == "cuda":
+        return torch.cuda.mem_get_info()[0]
+    with suppress(OSError, ValueError):
+        for line in Path("/proc/meminfo").read_text(encoding="ascii").splitlines():
+            if line.startswith("MemAvailable:"):
+                return min(memory(device), 1024 * int(line.split()[1]))
+    return memory(device)
+
+
 def measure() -> Machine:
     """Time matrix products and a small training step."""
     device, name, threads, version = identity()

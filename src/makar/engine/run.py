@@ -1,7 +1,6 @@
 """Runs any model: batches requests, steps its sampler, streams the chunks, drops the rows that are done."""
 
 import contextlib
-import os
 from collections import deque
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -11,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from makar.core.device import memory_available
 from makar.core.errors import ModelError, Refused
 from makar.core.nouns import Chunk, Guard, Model, Request, Sampler, State
 
@@ -172,14 +172,7 @@ def rows_that_fit(state: State, device: torch.device) -> int:
     """How many rows like the heaviest of these may run together."""
     rows = len(next(iter(state.values())))
     weight = sum(leaf.nbytes for leaf in state.values()) / rows
-    return max(rows, int(SHARE * free_memory(device) / max(1.0, weight)))
-
-
-def free_memory(device: torch.device) -> int:
-    """Bytes that could be allocated now."""
-    if device.type == "cuda":
-        return torch.cuda.mem_get_info(device)[0]
-    return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return max(rows, int(SHARE * memory_available(device.type) / max(1.0, weight)))
 
 
 @contextlib.contextmanager

@@ -12,8 +12,10 @@ from makar.engine.run import Answer, Engine
 from makar.families.language import sample
 from makar.families.language.config import LanguageConfig
 from makar.families.language.family import FAMILY
-from makar.families.language.sample import SAMPLER, read, tell
+from makar.families.language.reading import read
+from makar.families.language.sample import SAMPLER, tell
 from makar.families.language.settings import LanguageSettings
+from makar.nets.cache import Cache
 from makar.nets.decoder import Decoder
 
 CONTEXT = 64
@@ -47,8 +49,8 @@ def script(monkeypatch, model):
         ids = codec.ids(text, start=False) if isinstance(text, str) else text
         ids = [*ids, codec.end_id]
 
-        def scripted(net, state):
-            place = (state["lengths"] + 1 - state["prompt"]).tolist()
+        def scripted(net, tokens, cache, most):
+            place = (cache.lengths + 1 - len(codec.ids(prompt))).tolist()
             return torch.nn.functional.one_hot(torch.tensor([ids[p] for p in place]), codec.vocab_size).float()
 
         monkeypatch.setattr(sample, "read", scripted)
@@ -81,14 +83,16 @@ def test_greedy_rows_of_a_batch_equal_plain_decoding_without_a_cache(model):
 
 
 def test_logits_do_not_depend_on_the_batch(model):
-    requests = [Request(prompt, settings=GREEDY) for prompt in PROMPTS]
+    def logits(*prompts):
+        state = SAMPLER.start(model, [Request(prompt, settings=GREEDY) for prompt in prompts])
+        tokens = state["tokens"].gather(1, state["lengths"][:, None]).squeeze(1)
+        return read(model.net, tokens, Cache(state["keys"], state["values"], state["lengths"]), 1)
+
     with torch.inference_mode():
-        together = read(model.net, SAMPLER.start(model, requests))
-        for row, request in enumerate(requests):
-            alone = read(model.net, SAMPLER.start(model, [request]))
-            assert torch.allclose(together[row], alone[0], atol=1e-5)
-            plain = model.net(torch.tensor([model.parts["codec"].ids(request.prompt)]))
-            assert torch.allclose(plain[0, -1], alone[0], atol=1e-5)
+        for prompt, together in zip(PROMPTS, logits(*PROMPTS), strict=True):
+            assert torch.allclose(together, logits(prompt)[0], atol=1e-5)
+            alone = model.net(torch.tensor([model.parts["codec"].ids(prompt)]))
+            assert torch.allclose(together, alone[0, -1], atol=1e-5)
 
 
 def test_an_answer_is_the_same_whatever_runs_beside_it(model):

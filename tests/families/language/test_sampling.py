@@ -13,23 +13,14 @@ from transformers import (
     TopPLogitsWarper,
 )
 
-from makar.families.language.sampling import (
-    draw,
-    keep_min_p,
-    keep_top_k,
-    keep_top_p,
-    penalize_repeats,
-    seen_tokens,
-    warp,
-)
+from makar.families.language.sampling import draw, likeliest, penalize_repeats, seen_tokens, warp
 from makar.families.language.stops import release
 
 ROWS, VOCAB = 6, 97
 
 
 def random_logits(seed: int = 0) -> torch.Tensor:
-    """Logits with ties, so that the parity covers them too."""
-    return torch.randn(ROWS, VOCAB, generator=torch.Generator().manual_seed(seed)).mul(3).round(decimals=1)
+    return 3 * torch.randn(ROWS, VOCAB, generator=torch.Generator().manual_seed(seed))
 
 
 def row_settings(seed: int) -> dict[str, list]:
@@ -75,11 +66,32 @@ def test_settings_that_are_off_change_nothing():
     assert torch.equal(penalize_repeats(logits, torch.ones(ROWS, VOCAB, dtype=torch.bool), on), logits)
 
 
+def kept(logits: list[float], top_k: int = 0, top_p: float = 1.0, min_p: float = 0.0) -> list[int]:
+    one = torch.ones(1, dtype=torch.float64)
+    left = warp(torch.tensor([logits]), one, (top_k * one).long(), top_p * one, min_p * one)
+    return left[0].isfinite().nonzero().flatten().tolist()
+
+
+def test_what_equals_the_last_that_is_kept_is_kept_too():
+    logits = [1.0, 3.0, 2.0, 2.0, 0.0]
+    assert kept(logits, top_k=2) == [1, 2, 3]
+    assert kept(logits, top_p=0.6) == [1, 2, 3]
+    assert kept(logits, top_p=0.5) == [1]
+    assert kept(logits, min_p=0.36) == [1, 2, 3]
+
+
 def test_at_least_one_token_is_always_left():
-    logits, tiny = random_logits(), torch.full((ROWS,), 1e-9, dtype=torch.float64)
-    ones = torch.ones(ROWS, dtype=torch.float64)
-    for left in (keep_top_k(logits, ones.long()), keep_top_p(logits, tiny), keep_min_p(logits, ones)):
-        assert (left == logits.amax(-1, keepdim=True)).any(-1).all()
+    logits = [1.0, 3.0, 2.0, 2.0, 0.0]
+    assert kept(logits, top_k=1) == kept(logits, top_p=1e-12) == kept(logits, min_p=1.0) == [1]
+    assert kept(logits, 1, 1e-12, 1.0) == [1]
+
+
+def test_the_likeliest_is_the_first_of_equals_and_nan_is_not_overlooked():
+    assert likeliest(torch.tensor([[1.0, 5.0, 5.0], [2.0, math.nan, 9.0], [-1.0, -math.inf, -2.0]])).tolist() == [
+        1,
+        1,
+        0,
+    ]
 
 
 def test_draws_follow_the_softmax():

@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
@@ -20,14 +19,12 @@ from makar.core.config import parse
 from makar.core.errors import InputError, ModelError
 from makar.core.nouns import Chunk, Model, Request, State
 from makar.core.random import Rng
-from makar.families.language.sampling import draw, penalize_repeats, seen_tokens, warp
+from makar.families.language.reading import read, renew
+from makar.families.language.sampling import draw, likeliest, penalize_repeats, seen_tokens, warp
 from makar.families.language.settings import LanguageSettings
 from makar.families.language.stops import release
 from makar.nets.cache import Cache
 from makar.nets.decoder import Decoder
-
-ROOM = 64
-"""A step looks at the cache up to the next multiple of so many tokens, so that its shapes seldom change."""
 
 
 class LanguageSampler:
@@ -58,6 +55,7 @@ class LanguageSampler:
         counts = torch.tensor([len(prompt) for prompt in prompts], device=device)
         dtype = net.output_weight.dtype
         cache = Cache.empty(net.config, len(prompts), max(limits), dtype, device)
+        renew(net)
         longest = int(counts.max()) - 1
         if longest:
             net.model(tokens[:, :longest], cache=cache.upto(longest))
@@ -90,9 +88,12 @@ class LanguageSampler:
 
     def step(self, model: Model[Decoder], state: State) -> tuple[State, list[Chunk]]:
         """Read each row's last token, draw its next, and tell what is certain of the text."""
-        logits = read(model.net, state)
+        lengths = state["lengths"]
+        last = state["tokens"].gather(1, lengths[:, None]).squeeze(1)
+        most = int((state["limit"] - lengths).max()) - 1
+        logits = read(model.net, last, Cache(state["keys"], state["values"], lengths), most).float()
         fresh = choose(logits, state)
-        lengths = state["lengths"] + 1
+        lengths = lengths + 1
         state["tokens"].scatter_(1, lengths[:, None], fresh[:, None])
         infos = explain(logits, fresh, state["logprobs"])
         return tell(codec_of(model), state | {"lengths": lengths}, infos)
@@ -148,31 +149,22 @@ def noise_of(seed: int, count: int) -> Float[Tensor, " count"]:
     return Rng(seed, 0, torch.arange(count)).uniform("token")
 
 
-def read(net: Decoder, state: State) -> Float[Tensor, "rows vocab"]:
-    """Logits after the last token of each row; the cache takes the token in."""
-    lengths = state["lengths"]
-    room = -(-(int(lengths.max()) + 1) // ROOM) * ROOM
-    cache = Cache(state["keys"], state["values"], lengths).upto(room)
-    hidden = net.model(state["tokens"].gather(1, lengths[:, None]), cache=cache)
-    return F.linear(hidden[:, 0], net.output_weight).float()
-
-
 def choose(logits: Float[Tensor, "rows vocab"], state: State) -> Int[Tensor, " rows"]:
     """Each row's next token: the likeliest, or one drawn with the row's own noise."""
     if bool((state["repetition_penalty"] != 1).any()):
         seen = seen_tokens(state["tokens"], state["lengths"] + 1, logits.shape[1])
         logits = penalize_repeats(logits, seen, state["repetition_penalty"])
-    largest, likeliest = logits.max(-1)
-    if not bool(largest.isfinite().all()):
+    first = likeliest(logits)
+    if not bool(logits.gather(1, first[:, None]).isfinite().all()):
         raise ModelError("the model's logits are not finite", fix="its weights are damaged or its training diverged")
     drawn = state["temperature"] > 0
     if not bool(drawn.any()):
-        return likeliest
+        return first
     temperature = state["temperature"].where(drawn, 1.0)
     place = (state["lengths"] + 1 - state["prompt"])[:, None]
     noise = state["noise"].gather(1, place).squeeze(1)
     fresh = draw(warp(logits, temperature, state["top_k"], state["top_p"], state["min_p"]), noise)
-    return torch.where(drawn, fresh, likeliest)
+    return torch.where(drawn, fresh, first)
 
 
 def explain(
