@@ -98,18 +98,14 @@ def test_kinds_of_files(workspace, call):
     assert "no such file or folder" in call("inspect", "nothing", code=2).err
 
 
-def test_a_dataset_is_intact_until_a_byte_flips(tmp_path, monkeypatch, call):
-    monkeypatch.chdir(tmp_path)
-    for book in range(30):
-        lines = [f"The {word} of book {book} shone over the {word} of the sea" for word in ("moon", "sun", "star")]
-        (tmp_path / f"book{book}.txt").write_text("\n".join(lines) + "\n")
-    out, err = call("collect", *(f"book{book}.txt" for book in range(30)), "--out", "data/mine")
-    assert out.splitlines()[1].split() == ["read", "30", "4,530"]
-    assert "read 30 documents" in err
-    assert call("inspect", "data/mine").out.startswith("data/mine: dataset, intact\n")
-    shard = next((tmp_path / "data/mine/train").glob("*.parquet"))
+def test_a_dataset_is_intact_until_a_byte_flips(place, corpus, call):
+    out, err = call("collect", *map(str, sorted(corpus.parent.glob("*.txt"))), "--out", "data/again")
+    assert out.splitlines()[1].split()[:2] == ["read", "40"]
+    assert "read 40 documents" in err
+    assert call("inspect", "data/again").out.startswith("data/again: dataset, intact\n")
+    shard = next((place / "data/again/train").glob("*.parquet"))
     content = bytearray(shard.read_bytes())
     content[len(content) // 2] ^= 1
     shard.write_bytes(content)
-    out = call("inspect", "data/mine", code=2).out
-    assert "dataset, 1 fault(s)\n  fault: data/mine/train/" in out
+    out = call("inspect", "data/again", code=2).out
+    assert "dataset, 1 fault(s)\n  fault: data/again/train/" in out

@@ -20,6 +20,8 @@ def test_from_recipe_to_text(place, call):
 
     out, err = call("train", "tiny.toml")
     assert out.startswith("tiny: finished, step 12 of 12, loss ")
+    assert out.endswith("runs/tiny/model\n")
+    assert "bits per byte" in out
     assert "step 12/12  loss " in err
     assert "a sample at step 12" in err
     assert {"recipe.toml", "manifest.json", "metrics.jsonl", "checkpoints", "samples", "model"} <= {
@@ -49,6 +51,12 @@ def test_a_changed_recipe_is_refused_and_another_run_folder_taken(place, call):
     out, err = call("train", "tiny.toml", "--set", "train.steps=13", "--run", "runs/other", "--quiet")
     assert out.startswith("other: finished, step 13 of 13")
     assert not err
+
+
+def test_the_second_process_of_torchrun_prints_nothing(place, call, monkeypatch):
+    call("train", "tiny.toml", "--quiet")
+    monkeypatch.setenv("RANK", "1")
+    assert call("train", "tiny.toml") == ("", "")
 
 
 @pytest.mark.parametrize(

@@ -95,13 +95,13 @@ def train(
 
     with terminal.training(quiet=quiet) as (say, progress):
         done = api.train(recipe, sets or (), run=run, force=force, say=say, progress=progress)
-    terminal.emit(api.show(done), present.run_text, as_json=json)
+    terminal.emit(api.show(done), present.trained_text, as_json=json)
 
 
 @app.command()
 def generate(
     model: ModelName,
-    prompt: Annotated[str | None, typer.Argument(metavar="[PROMPT]", help="What it continues; - reads stdin.")] = None,
+    prompt: Annotated[str | None, typer.Argument(metavar="PROMPT", help="What it continues; - reads stdin.")] = None,
     count: Annotated[int, typer.Option(min=1, help="Answers to each prompt.")] = 1,
     seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same answers.")] = 0,
     out: Annotated[Path | None, typer.Option(metavar="FILE", help="Write there and not to stdout.")] = None,
@@ -160,7 +160,7 @@ def evaluate(
 @app.command()
 def runs(
     what: Annotated[Literal["list", "show"], typer.Argument(help="A line for each run, or all of one.")] = "list",
-    run: Annotated[str | None, typer.Argument(metavar="[RUN]", help="Which one: its name or folder.")] = None,
+    run: Annotated[str | None, typer.Argument(metavar="RUN", help="Which one: its name or folder.")] = None,
     json: Json = False,
 ) -> None:
     """List the runs under ./runs, or show one."""

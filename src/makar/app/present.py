@@ -112,11 +112,20 @@ def runs_text(found: "Sequence[RunState]") -> str:
     return table([head, *rows])
 
 
+def headline(run: "RunState") -> str:
+    """Where a run stands, on one line."""
+    loss = "" if run.loss is None else f", loss {run.loss:.4f}"
+    return f"{run.name}: {run.state}, step {run.step} of {run.steps}{loss}"
+
+
+def trained_text(run: "RunState") -> str:
+    """A run that has just ended: how, and where its model is."""
+    return "\n".join([headline(run), *outline(plain(run.manifest.get("outcome", {})), 1), str(run.folder / "model")])
+
+
 def run_text(run: "RunState") -> str:
     """A run: where it stands, then all that is known of it."""
-    head = f"{run.name}: {run.state}, step {run.step} of {run.steps}"
-    loss = "" if run.loss is None else f", loss {run.loss:.4f}"
-    return f"{head}{loss}\n{run.folder}\n\n{facts(run.manifest)}"
+    return f"{headline(run)}\n{run.folder}\n\n{facts(run.manifest)}"
 
 
 def inspection_text(found: "Inspection") -> str:

@@ -45,6 +45,11 @@ def say(*, quiet: bool) -> Say:
     return silent if quiet else loud
 
 
+def first() -> bool:
+    """Whether this process speaks: of those that torchrun started, the first one."""
+    return os.environ.get("RANK", "0") == "0"
+
+
 # Progress ---------------------------------------------------------------------------------------------------
 
 
@@ -55,7 +60,7 @@ def training(*, quiet: bool) -> Generator[tuple[Say, "Show"]]:
     Args:
         quiet: Neither.
     """
-    if quiet or os.environ.get("RANK", "0") != "0":  # of the processes that torchrun started, the first one speaks
+    if quiet or not first():
         yield silent, lambda progress: None  # noqa: ARG005
     elif sys.stderr.isatty():
         with bar() as both:
@@ -129,7 +134,8 @@ def duration(seconds: float) -> str:
 
 def emit(value: Any, text: Callable[[Any], str], *, as_json: bool) -> None:
     """Print a result: as text for a person, or as one JSON document."""
-    print(json.dumps(plain(value), indent=2, ensure_ascii=False) if as_json else text(value))
+    if first():
+        print(json.dumps(plain(value), indent=2, ensure_ascii=False) if as_json else text(value))
 
 
 def plain(value: Any) -> Any:
