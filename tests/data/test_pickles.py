@@ -32,14 +32,14 @@ def payloads(flag):
     shell = f"touch {flag}"
     inside = frame(["a"])
     inside.state["_data"] = Call(os.system, shell)
-    objects = array("O8", (1,), [Call(eval, f"open({str(flag)!r}, 'w')")])
+    objects = array("O8", (1,), [Call(eval, f"open({str(flag)!r}, 'w').close()")])
     held = frame(["a", "b"])
     held.state["_data"].state[3]["0.14.1"]["blocks"][0]["values"] = objects
     return {
         "os.system": pickle.dumps(Call(os.system, shell)),
         "protocol 0": pickle.dumps(Call(os.system, shell), 0),
-        "eval": pickle.dumps(Call(eval, f"open({str(flag)!r}, 'w')")),
-        "exec": pickle.dumps(Call(exec, f"open({str(flag)!r}, 'w')")),
+        "eval": pickle.dumps(Call(eval, f"open({str(flag)!r}, 'w').close()")),
+        "exec": pickle.dumps(Call(exec, f"open({str(flag)!r}, 'w').close()")),
         "popen": pickle.dumps(Call(subprocess.Popen, shell)),
         "getattr": pickle.dumps(Call(getattr, "", "__class__")),
         "a list of good and bad": pickle.dumps([1, {"x": (Call(os.system, shell),)}]),

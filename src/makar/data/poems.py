@@ -65,20 +65,28 @@ def find_books(lines: Sequence[str]) -> list[int]:
     the cosine distance between the 800 lines before and the 800 after; books begin at its local maxima above `CHANGE`.
     That is set high: a border missed joins two books in one group, which does no harm.
     """
-    counts = block_counts(lines)
-    blocks = len(counts)
-    rarity = np.log(np.maximum(1, blocks / (1 + (counts > 0).sum(0)))).astype(np.float32)
-    change = np.zeros(blocks)
-    for at in range(AROUND, blocks - AROUND + 1):
-        before, after = (
-            (np.sqrt(counts[part]) * rarity).sum(0) for part in (slice(at - AROUND, at), slice(at, at + AROUND))
-        )
-        change[at] = 1 - before @ after / (np.linalg.norm(before) * np.linalg.norm(after) + 1e-9)
+    change = vocabulary_change(block_counts(lines))
     return [0] + [
         at * BLOCK
         for at in np.flatnonzero(change >= CHANGE).tolist()
         if change[at] == change[at - AROUND : at + AROUND + 1].max()
     ]
+
+
+def vocabulary_change(counts: UInt16[np.ndarray, "blocks buckets"]) -> Float[np.ndarray, " blocks"]:
+    """The cosine distance between the words before and after the start of each block; 0 near either end."""
+    rarity = np.log(np.maximum(1, len(counts) / (1 + (counts > 0).sum(0)))).astype(np.float32)
+    change = np.zeros(len(counts))
+    step = 1000
+    for start in range(0, len(counts) - 2 * AROUND + 1, step):
+        weighted = np.sqrt(counts[start : start + step + 2 * AROUND - 1], dtype=np.float32) * rarity
+        sums = np.concatenate((np.zeros((1, BUCKETS)), np.cumsum(weighted, 0, dtype=np.float64)))
+        around = sums[AROUND:] - sums[:-AROUND]
+        before, after = around[:-AROUND], around[AROUND:]
+        norms = np.linalg.norm(before, axis=1) * np.linalg.norm(after, axis=1)
+        alike = np.einsum("ij,ij->i", before, after) / (norms + 1e-9)
+        change[start + AROUND : start + AROUND + len(alike)] = 1 - alike
+    return change
 
 
 def block_counts(lines: Sequence[str]) -> UInt16[np.ndarray, "blocks buckets"]:

@@ -154,7 +154,7 @@ def hold_all(work: Work) -> dict[str, Any]:
     test = both = Held(np.zeros(0, np.uint64))
     for path in work.parts("read"):
         fate = np.load(work.folder / "split" / f"{path.stem}.npy")
-        if not (fate <= Fate.TEST).any():
+        if not held_out(fate).any():
             continue
         table = read_part(path, ["text", "group"])
         texts, groups = table["text"].to_pylist(), table["group"].to_pylist()
