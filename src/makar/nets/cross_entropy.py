@@ -8,8 +8,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-CHUNK = 1 << 22
-"""Logits held at once: 16 MB in float32."""
+CHUNK = 256
+"""Places whose logits exist at once: enough for products at full speed, few enough to stay in the cache."""
 
 IGNORE = -100
 """The target of a place that does not count."""
@@ -39,24 +39,19 @@ class SummedNLL(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, hidden: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
-        """Per chunk: logits, their log-sum, and softmax minus one-hot times what lies on either side."""
+        """Per chunk: log-probabilities, then softmax minus one-hot times what lies on either side of the product."""
         dtype = compute_dtype(hidden)
-        matrix = weight.detach().to(dtype)
+        matrix, inputs = weight.detach().to(dtype), hidden.detach().to(dtype)
         total = hidden.new_zeros((), dtype=torch.float32)
         grad_hidden = torch.empty_like(hidden)
         grad_weight = torch.zeros_like(weight, dtype=torch.float32)
-        rows = max(1, CHUNK // len(weight))
-        inputs = hidden.detach().to(dtype)
-        for h, t, into in zip(inputs.split(rows), targets.split(rows), grad_hidden.split(rows), strict=True):
-            counts = (t != IGNORE)[:, None]
-            place = t.clamp(min=0)[:, None]
-            logits = (h @ matrix.T).float()
-            log_sum = logits.logsumexp(-1, keepdim=True)
-            total += ((log_sum - logits.gather(1, place)) * counts).sum()
-            slope = logits.sub_(log_sum).exp_()
-            slope = slope.scatter_add_(1, place, slope.new_full(place.shape, -1.0)).mul_(counts).to(dtype)
-            into.copy_(slope @ matrix)
-            grad_weight += slope.T @ h
+        for h, t, into in zip(inputs.split(CHUNK), targets.split(CHUNK), grad_hidden.split(CHUNK), strict=True):
+            counts, place = (t != IGNORE)[:, None], t.clamp(min=0)[:, None]
+            log_probs = (h @ matrix.T).log_softmax(-1, dtype=torch.float32)
+            total -= (log_probs.gather(1, place) * counts).sum()
+            slope = log_probs.exp_().scatter_add_(1, place, log_probs.new_full(place.shape, -1.0)).to(dtype)
+            into.copy_((slope @ matrix) * counts)
+            grad_weight += slope.T @ (h * counts)
         ctx.save_for_backward(grad_hidden, grad_weight.to(weight.dtype))
         return total
 
@@ -74,8 +69,7 @@ def token_nll(
 
     Where a gradient is wanted, each chunk's logits are computed again for it.
     """
-    rows = max(1, CHUNK // len(weight))
-    pairs = zip(hidden.split(rows), targets.split(rows), strict=True)
+    pairs = zip(hidden.split(CHUNK), targets.split(CHUNK), strict=True)
     if not torch.is_grad_enabled():
         return torch.cat([chunk_nll(h, weight, t) for h, t in pairs])
     parts = [checkpoint(chunk_nll, h, weight, t, use_reentrant=False, preserve_rng_state=False) for h, t in pairs]
