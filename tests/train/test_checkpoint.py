@@ -104,6 +104,8 @@ def test_fit_refuses_a_folder_of_another_recipe(tmp_path):
     before = sorted(tmp_path.rglob("*"))
     with pytest.raises(RunError, match="recipe differs"):
         train("toy-vae", "elbo", tmp_path, settings(2), identity={"recipe": "b"})
+    with pytest.raises(RunError, match=r"train.clip_norm, train.steps differ \(got 2.0\); they have 1.0"):
+        train("toy-vae", "elbo", tmp_path, settings(3, clip_norm=2.0), identity={"recipe": "a"})
     assert sorted(tmp_path.rglob("*")) == before
 
 

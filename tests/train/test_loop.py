@@ -295,6 +295,22 @@ def test_decisions_are_made_once(tmp_path):
     assert losses(lines) != losses(read_metrics(tmp_path / "b" / "metrics.jsonl"))
 
 
+def test_another_torch_is_said_and_the_threads_of_the_start_are_used(tmp_path, monkeypatch):
+    monkeypatch.setattr("os.cpu_count", lambda: 2)
+    with pytest.raises(Killed):
+        run(tmp_path, settings(4), watches=[killer(2)])
+    file = tmp_path / "checkpoints" / "decisions.json"
+    file.write_text(file.read_text().replace(torch.__version__, "1.0").replace('"threads": 1', '"threads": 2'))
+    try:
+        _, _, _, said = run(tmp_path, settings(4))
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(1)
+    assert "began with torch 1.0" in said[0]
+    assert "equal only up to rounding" in said[0]
+    assert not any("threads" in line for line in said)
+
+
 def test_frozen_parameters_stay(tmp_path):
     model = fresh("toy-vae")
     model.net.encoder.requires_grad_(False)

@@ -2,6 +2,7 @@ import pytest
 import torch
 from torch import nn
 
+from makar.core.errors import ModelError
 from makar.train.config import Optimizer
 from makar.train.optim import load_optimizer_state, make_player, optimizer_state
 
@@ -66,6 +67,12 @@ def test_a_player_has_only_its_own_and_frozen_ones_stay_out():
     assert "in.weight" not in player_of(model).parameters
     assert player_of(model, path="out").label("loss") == "out/loss"
     assert player_of(model).label("loss") == "loss"
+
+
+def test_nothing_to_train_is_said():
+    model = net().requires_grad_(False)
+    with pytest.raises(ModelError, match="nothing of 'out' can be trained"):
+        player_of(model, path="out")
 
 
 @pytest.mark.parametrize("name", ["adamw", "muon"])

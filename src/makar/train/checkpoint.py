@@ -5,11 +5,12 @@ checkpoints/step-00001000/state.json            its sha256, the history, whose r
 checkpoints/latest                              the name of the newest
 """
 
+import json
 import shutil
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from torch import Tensor
 
@@ -120,6 +121,16 @@ def newest(folder: Path, say: Callable[[str], None], skip: Collection[int] = ())
     if steps:
         raise RunError("no good checkpoint is left", where=folder, fix="start again with another --run")
     return None
+
+
+def flat(value: Any, path: str = "") -> dict[str, Any]:
+    """Nested plain data as one level, by dotted names, as JSON gives it back."""
+    if not isinstance(value, Mapping):
+        return {path: json.loads(json.dumps(value))}
+    found: dict[str, Any] = {}
+    for name, inner in cast(Mapping[str, Any], value).items():
+        found |= flat(inner, f"{path}.{name}" if path else name)
+    return found
 
 
 def check_identity(folder: Path, found: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:

@@ -77,7 +77,7 @@ def fit(
         seed: All randomness comes from it.
         folder: The run's; `checkpoints/` and `metrics.jsonl` are written there. The caller holds its lock.
         watches: Look at the model at intervals; may stop the run or send it back.
-        identity: What must be equal for a checkpoint to be ours: hashes of the recipe, the data, the tokenizer.
+        identity: What must be equal for a checkpoint to be ours, beside seed and config: hashes of data and tokenizer.
         machine: What `probe` found; None trains in fp32.
         cost: Of a row, for rates.
         say: Takes lines for the reader.
@@ -96,9 +96,11 @@ def fit(
         players = [make_player(model.net, path, blocks, config.optimizer, compute) for path in objective.players]
         setting = Setting(model, objective, players, config, seed, world, decisions["precision"])
         average = average_of(model.net) if config.ema_halflife else None
+        whose = checkpoints.flat({"seed": seed, "train": config.model_dump(mode="json"), **(identity or {})})
         run = Session(
-            setting, source, folder, watches, identity or {}, decisions, average, stop, cost, machine, say, progress
-        )
+            setting=setting, blocks=blocks, source=source, folder=folder, watches=watches, identity=whose,
+            decisions=decisions, average=average, stop=stop, cost=cost, machine=machine, say=say, progress=progress,
+        )  # fmt: skip
         run.resume()
         model.net.train()
         while not run.over:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from makar.core.errors import ModelError
 from makar.train.config import Optimizer
 from makar.train.muon import Muon
 
@@ -40,9 +41,14 @@ def make_player(
         blocks: The repeated units; Muon takes their matrices.
         config: Which optimizer, and its numbers.
         compute: In which dtype Muon iterates.
+
+    Raises:
+        ModelError: All of it is frozen.
     """
     inside = {id(p) for p in net.get_submodule(path).parameters()}
     parameters = {name: p for name, p in net.named_parameters() if id(p) in inside and p.requires_grad}
+    if not parameters:
+        raise ModelError(f"nothing of {path or 'the net'!r} can be trained: all of it is frozen")
     repeated = {id(p) for block in blocks for p in block.parameters()}
     by_muon = [p for p in parameters.values() if config.name == "muon" and p.ndim == 2 and id(p) in repeated]
     taken = {id(p) for p in by_muon}

@@ -24,7 +24,7 @@ from makar.train.history import NEAR, History
 from makar.train.metrics import Progress, append
 from makar.train.optim import load_optimizer_state, optimizer_state
 from makar.train.schedule import rate
-from makar.train.step import Record, Setting, train_step
+from makar.train.step import Record, Setting, on_its_way, train_step
 
 MEASURED = 6  # eager steps before the forecast of what compiling would save
 
@@ -50,6 +50,7 @@ class Session:
 
     Args:
         setting: What does not change: model, objective, players, config, seed, processes, precision.
+        blocks: The net's repeated units.
         source: Rows.
         folder: The run's.
         watches: Who looks at the model, and how often.
@@ -64,6 +65,7 @@ class Session:
     """
 
     setting: Setting
+    blocks: Sequence[nn.Module]
     source: Source
     folder: Path
     watches: Sequence[Periodic]
@@ -113,7 +115,8 @@ class Session:
             if self.average is not None and self.setting.config.ema_halflife is not None:
                 update_average(self.average, self.setting.model.net, self.setting.config.ema_halflife, self.step)
             self.seconds.append(time.perf_counter() - start)
-            self.pending.append(Record(self.step, names, vector, self.seconds[-1]))
+            vector, ready = on_its_way(vector)
+            self.pending.append(Record(self.step, names, vector, self.seconds[-1], ready))
         self.step += 1
 
     def wishes(self) -> tuple[float, float]:
@@ -267,10 +270,9 @@ class Session:
 
     def compile_when_due(self) -> None:
         """Decide once whether compiling will pay, by the time of eager steps; then obey, from the same step on."""
-        blocks = self.setting.model.family.blocks(self.setting.model.net)
         if "compile_from" not in self.decisions and len(self.seconds) >= MEASURED:
             eager_seconds = sorted(self.seconds)[len(self.seconds) // 2]
-            pays = worth_compiling(blocks, eager_seconds, self.setting.config.steps - self.step)
+            pays = worth_compiling(self.blocks, eager_seconds, self.setting.config.steps - self.step)
             if pays and not compiler_found():
                 self.say("compiling would pay, but there is no C++ compiler here")
                 pays = False
@@ -282,7 +284,7 @@ class Session:
         start = self.decisions.get("compile_from")
         due = start is not None and self.step >= start
         if due != self.compiled:
-            compile_blocks(blocks, on=due)
+            compile_blocks(self.blocks, on=due)
             self.compiled = due
 
     def report(self, record: Record, players: Sequence[Mapping[str, float]]) -> None:

@@ -52,15 +52,19 @@ class Record:
         names: What the numbers are, of each player in turn: its sum, count, norm and logs.
         vector: The numbers; the wishes of the processes come first.
         seconds: That the step took.
+        ready: On CUDA, when the vector has arrived.
     """
 
     step: int
     names: Sequence[Sequence[str]]
     vector: Tensor
     seconds: float
+    ready: torch.cuda.Event | None = None
 
     def read(self) -> tuple[list[float], list[dict[str, float]]]:
         """The wishes, and the numbers of each player; logs are already divided by the count."""
+        if self.ready is not None:
+            self.ready.synchronize()
         values = self.vector.tolist()
         wishes, values = values[: -sum(map(len, self.names))], values[-sum(map(len, self.names)) :]
         players: list[dict[str, float]] = []
@@ -69,6 +73,16 @@ class Record:
             count = numbers["count"] or 1.0
             players.append({k: v if k in ("count", "norm") else v / count for k, v in numbers.items()})
         return wishes, players
+
+
+def on_its_way(vector: Tensor) -> tuple[Tensor, torch.cuda.Event | None]:
+    """Start to copy a vector to the CPU behind the work queued so far, and do not wait."""
+    if vector.device.type != "cuda":
+        return vector, None
+    ready = torch.cuda.Event()
+    host = torch.empty_like(vector, device="cpu", pin_memory=True).copy_(vector, non_blocking=True)
+    ready.record()
+    return host, ready
 
 
 def train_step(setting: Setting, batch: Batch, step: int, wishes: Sequence[float]) -> tuple[list[list[str]], Tensor]:
@@ -87,7 +101,7 @@ def train_step(setting: Setting, batch: Batch, step: int, wishes: Sequence[float
     batch = {name: tensor.to(device, non_blocking=True) for name, tensor in batch.items()}
     count = len(next(iter(batch.values())))
     rows = torch.arange(count, device=device) + step * setting.config.batch_size
-    torch.manual_seed(key_of(setting.seed, step, "prepare"))
+    seed_torch(device, key_of(setting.seed, step, "prepare"))
     with torch.no_grad(), autocast(device, setting.precision):
         batch = setting.objective.prepare(setting.model, batch, Rng(setting.seed, step, rows))
     wished = torch.tensor(wishes, dtype=torch.float32, device=device)
@@ -123,17 +137,30 @@ def accumulate(
     for start in range(share.start, share.stop, size):
         cut = slice(start, min(start + size, share.stop))
         first = step * setting.config.batch_size + start
-        torch.manual_seed(key_of(setting.seed, step, first, player.path))  # for dropout and other people's code
+        seed_torch(rows.device, key_of(setting.seed, step, first, player.path))
         micro = {name: tensor[cut] for name, tensor in batch.items()}
         rng = Rng(setting.seed, step, rows[cut], player.path)
         with autocast(rows.device, setting.precision):
             loss = setting.objective(setting.model, micro, player.path, rng)
         loss.sum.backward(inputs=parameters)
         names = sorted(loss.logs)
-        sums = torch.stack([t.detach().float() for t in (loss.sum, loss.count, *(loss.logs[n] for n in names))])
+        numbers = [loss.sum, loss.count, *(loss.logs[name] for name in names)]
+        sums = torch.stack([number.detach().to(rows.device, torch.float32) for number in numbers])
         totals = sums if totals is None else totals + sums
     assert totals is not None, "every process has rows"
     return names, totals
+
+
+def seed_torch(device: torch.device, seed: int) -> None:
+    """Seed torch's own generators, for dropout and other people's code.
+
+    `torch.manual_seed` would format a traceback for each accelerator that is not there, half a millisecond a call.
+    """
+    torch.default_generator.manual_seed(seed)
+    if device.type == "cuda":
+        torch.cuda.manual_seed(seed)
+    elif device.type == "mps":
+        torch.mps.manual_seed(seed)
 
 
 def finish(setting: Setting, player: Player, small: list[Tensor], totals: Tensor) -> Tensor:
