@@ -1,6 +1,7 @@
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -38,15 +39,19 @@ def test_more_processes_than_rows_is_said(tmp_path):
         decide(settings(1, batch_size=2), None, World(0, 3), tmp_path, print)
 
 
+def start(folder, what):
+    """Two processes under torchrun."""
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    command += ["-m", "tests.train.worker", str(folder), what]
+    return subprocess.Popen(command, env=os.environ | {"OMP_NUM_THREADS": "1"}, cwd=Path(__file__).parents[2])
+
+
 @pytest.fixture(scope="module")
 def both(tmp_path_factory):
     """Every family trained by one process and by two."""
     folder = tmp_path_factory.mktemp("parallel")
     parallel(folder / "one")
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    command += ["-m", "tests.train.worker", str(folder / "two")]
-    subprocess.run(command, env=environment, cwd=Path(__file__).parents[2], check=True)
+    assert start(folder / "two", "parallel").wait() == 0
     return folder
 
 
@@ -66,3 +71,19 @@ def test_two_processes_equal_one(both, case):
     for first, second in zip(*lines, strict=True):
         for key in (key for key in first if key.endswith(("loss", "count", "norm"))):
             assert second[key] == pytest.approx(first[key], rel=1e-5), key
+
+
+@pytest.mark.slow
+def test_a_signal_saves_what_both_processes_agree_on(tmp_path):
+    torchrun, file = start(tmp_path, "long"), tmp_path / "metrics.jsonl"
+    try:
+        while not file.exists() or file.read_bytes().count(b"\n") < 20:
+            assert torchrun.poll() is None
+            time.sleep(0.05)
+        torchrun.terminate()  # which it passes on to its processes
+        torchrun.wait(60)
+    finally:
+        torchrun.kill()
+    saved = newest(tmp_path / "checkpoints", print)
+    assert saved.step >= 20
+    assert read_metrics(file)[-1]["step"] == saved.step - 1

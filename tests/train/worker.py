@@ -2,15 +2,23 @@
 
 import json
 import sys
+import time
+from itertools import pairwise
 from pathlib import Path
+from statistics import median
 
 import torch
 import torch._dynamo  # optimizers import it at their first use, for seconds: better once than in every process
 
 from makar.core.errors import UserError
 from makar.core.files import lock
+from makar.core.nouns import Model
+from makar.core.random import Rng
+from makar.data.table import TensorSource
+from makar.families.language.config import LanguageConfig
+from makar.train.config import TrainConfig
 from makar.train.loop import fit
-from tests.contract.support import CASES, Killed, equal_weights, fresh, killer, looker, losses, settings, train
+from tests.contract.support import ALL, CASES, Killed, equal_weights, fresh, killer, looker, losses, settings, train
 from tests.contract.toys import TOYS
 from tests.train.test_loop import Counted, Spoiled
 
@@ -43,6 +51,11 @@ def parallel(folder: Path) -> None:
     fit(fresh("toy-vae"), Counted(), spoiled, config, seed=0, folder=folder / "faults", watches=[words])
 
 
+def long(folder: Path) -> None:
+    """A run that only a signal ends."""
+    train("toy-vae", "elbo", folder, settings(10**6, checkpoint_steps=10**6, checkpoint_seconds=1e9))
+
+
 def run_killed(folder: Path, kind: str, steps: int) -> None:
     """`killed` in a process of its own; what it logged is left in `done.json`, or why it refused in `refused`."""
     torch.set_num_threads(1)
@@ -71,6 +84,44 @@ def run_compiled(folder: Path) -> None:
     assert set(again.net.state_dict()) == set(fresh("language").net.state_dict())
 
 
+def run_overhead(folder: Path) -> None:
+    """Median CPU milliseconds a step, 1M parameters and 2,048 tokens: by hand, and by `fit`, in turn."""
+    torch.set_num_threads(1)
+    found, rows = ALL["language"], TensorSource({"tokens": torch.randint(1024, (512, 257))}, 0)
+    config = LanguageConfig(vocab_size=1024, hidden_size=128, num_hidden_layers=4, max_position_embeddings=256)
+    objective, times = found.objectives["next_token"](), {"bare": [], "adamw": [], "muon": [], "average": []}
+
+    def bare(steps):
+        model = Model(found, config, found.build(config))
+        optimizer = torch.optim.AdamW(model.net.parameters(), fused=True)
+        for step in range(steps):
+            start = time.process_time()
+            loss = objective(model, rows.batch(step, 8), "", Rng(0, step, torch.arange(8)))
+            (loss.sum / loss.count).backward()
+            torch.nn.utils.clip_grad_norm_(model.net.parameters(), 1.0)
+            optimizer.step()
+            optimizer.zero_grad()
+            yield time.process_time() - start
+
+    def fitted(steps, place, **more):
+        clock: list[float] = []
+        train = TrainConfig(steps=steps, batch_size=8, compile="off", **more)
+        model = Model(found, config, found.build(config))
+        fit(model, rows, objective, train, seed=0, folder=place, progress=lambda _: clock.append(time.process_time()))
+        return [after - before for before, after in pairwise(clock)]
+
+    for turn in range(4):
+        times["bare"] += list(bare(12))[1:]
+        for name, more in {
+            "adamw": {},
+            "muon": {"optimizer": {"name": "muon"}},
+            "average": {"ema_halflife": 9},
+        }.items():
+            times[name] += fitted(14, folder / f"{name}{turn}", **more)[1:-1]
+    medians = {name: round(1000 * median(values), 1) for name, values in times.items()}
+    (folder / "overhead.json").write_text(json.dumps(medians))
+
+
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    parallel(Path(sys.argv[1]))
+    {"parallel": parallel, "long": long}[sys.argv[2]](Path(sys.argv[1]))
