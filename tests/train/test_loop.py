@@ -8,7 +8,7 @@ import torch
 from makar.core.device import Machine
 from makar.core.errors import Diverged
 from makar.core.nouns import Cost, Loss, Verdict
-from makar.train.checkpoint import steps_in
+from makar.train.checkpoint import load, steps_in
 from makar.train.history import NEAR, WINDOW
 from makar.train.loop import Periodic, fit, load_weights
 from makar.train.metrics import read_metrics
@@ -182,6 +182,7 @@ def test_two_faults_far_apart_are_two_skips_and_the_first_is_saved_behind(tmp_pa
     assert len(said) == 2
     assert f"back to step {7 + NEAR + 1}" in said[1]
     assert len(lines) == NEAR + 18
+    assert load(tmp_path / "checkpoints", NEAR + 20).state["history"]["skipped"] == [7, 7 + NEAR + 5]
 
 
 def test_a_watch_sends_the_run_back_and_what_came_after_is_skipped(tmp_path):
