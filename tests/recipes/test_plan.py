@@ -156,7 +156,7 @@ BIG += ["data.length=256", "data.collect.valid_fraction=0.1", "watch.validate_ro
         ["train.precision=fp32", "train.batch_size=24"],
         ["train.precision=bf16", "train.batch_size=24", "train.optimizer.name=muon", "train.ema_halflife=10"],
         ["train.precision=fp32", "train.batch_size=6", "data.length=1024"],
-        ["train.precision=fp32", "train.batch_size=128", "train.recompute=true"],
+        ["train.precision=fp32", "train.batch_size=96", "train.recompute=true"],
         ["train.precision=fp32", "train.batch_size=1", "model.hidden_size=1024", "model.num_hidden_layers=8"],
     ],
     ids=["fp32", "bf16-muon-average", "long-rows", "recompute", "checkpoint"],

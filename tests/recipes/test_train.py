@@ -303,6 +303,24 @@ def test_kill_9_through_the_command_line(tiny, workspace, tmp_path):
     assert one.read_bytes() == other.read_bytes()
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(400)
+def test_two_processes_make_the_model_of_one(tiny, workspace, tmp_path):
+    sets = ["train.steps=6", "train.precision=fp32", "train.batch_size=6"]
+    (whole,) = train(tiny(*sets, name="whole"), workspace)
+    tiny(name="both")
+    given = [word for item in sets for word in ("--set", item)]
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    subprocess.run([*launch, "-m", "makar", "train", "both.toml", "--quiet", *given], cwd=tmp_path, check=True)
+    both = workspace.run("both")
+    assert both.finished
+    assert both.manifest["decisions"]["processes"] == 2
+    ours, theirs = ([line["loss"] for line in read_metrics(run.metrics)] for run in (whole.run, both))
+    assert theirs == pytest.approx(ours, rel=1e-5)
+    one, other = (load_tensors(run.model / "model.safetensors") for run in (whole.run, both))
+    assert all(torch.allclose(one[name], other[name], atol=1e-5) for name in one)
+
+
 @pytest.mark.parametrize("name", ["poems-quick", "poems", "poems-long", "code", "demo"])
 def test_shipped_recipes_run_tiny(name, corpus, workspace, tmp_path):
     sets = [f"data.sources=['{corpus}']", "data.collect.test=hash", "data.collect.valid_fraction=0.1"]
