@@ -3,7 +3,7 @@
 import contextlib
 from collections import deque
 from collections.abc import Generator, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -83,9 +83,10 @@ class Engine:
         running: list[tuple[int, Request]] = []
         state: State = {}
         while waiting or running:
-            # The first request starts alone: what its state weighs says how many fit.
-            room = rows_that_fit(state, self.model.device) - len(running) if running else 1
-            joining = [waiting.popleft() for _ in range(min(room, len(waiting)))]
+            joining: list[tuple[int, Request]] = []
+            if waiting:  # the first request starts alone: what its state weighs says how many fit
+                room = rows_that_fit(state, self.model.device) - len(running) if running else 1
+                joining = [waiting.popleft() for _ in range(min(room, len(waiting)))]
             # Inference mode never spans a yield: it belongs to the thread, and would reach into the reader's code.
             with torch.inference_mode():
                 if joining:
@@ -117,7 +118,8 @@ class Engine:
 
     def _show(self, row: int, request: Request, chunk: Chunk) -> Chunk:
         """The chunk as the guards pass it on, for the reader's row."""
-        chunk = replace(chunk, row=row)
+        if chunk.row != row:
+            chunk = Chunk(row, chunk.data, chunk.done, chunk.reason, chunk.info)
         try:
             for guard in self.guards:
                 chunk = guard.chunk(request, chunk)
@@ -165,7 +167,7 @@ def join(first: State, second: State) -> State:
 def padded(leaf: torch.Tensor, shape: Sequence[int]) -> torch.Tensor:
     """A leaf with zeros at the end of each dimension behind the row."""
     missing = [(0, wanted - size) for size, wanted in zip(leaf.shape[1:], shape, strict=True)]
-    return F.pad(leaf, [side for pair in reversed(missing) for side in pair])
+    return F.pad(leaf, [side for pair in reversed(missing) for side in pair]) if any(map(any, missing)) else leaf
 
 
 def rows_that_fit(state: State, device: torch.device) -> int:

@@ -1,28 +1,30 @@
 import gc
+import subprocess
+import sys
 
 import pytest
 import torch
 
 from makar.families.language import reading
 from makar.families.language.config import LanguageConfig
-from makar.families.language.reading import READINGS, plain, read, renew
+from makar.families.language.reading import READINGS, plain, read, renew, room_for
 from makar.nets.cache import Cache
 from makar.nets.decoder import Decoder
 
 
 def made(dtype=torch.float32) -> Decoder:
     config = LanguageConfig(
-        vocab_size=64, hidden_size=32, num_hidden_layers=1, num_attention_heads=2, initializer_range=0.3,
-        max_position_embeddings=512,
+        vocab_size=64, hidden_size=32, num_hidden_layers=1, num_attention_heads=2, head_dim=16,
+        initializer_range=0.3, max_position_embeddings=512,
     )  # fmt: skip
     torch.manual_seed(0)
     return Decoder(config).to(dtype)
 
 
 @torch.inference_mode()
-def written(net: Decoder, step, rows: int = 3, count: int = 6, room: int = 200) -> torch.Tensor:
+def written(net: Decoder, step, rows: int = 3, count: int = 6, longest: int = 200) -> torch.Tensor:
     """Logits of some steps after different beginnings."""
-    cache = Cache.empty(net.config, rows, room, net.output_weight.dtype)
+    cache = Cache.empty(net.config, rows, room_for(longest), net.output_weight.dtype)
     cache.lengths.copy_(torch.tensor([60, 3, 8, 40][:rows]))
     tokens = torch.arange(rows)
     found = []
@@ -83,7 +85,7 @@ def test_a_layout_goes_with_its_net():
 def test_where_memory_is_short_the_net_reads_itself(monkeypatch):
     monkeypatch.setattr(reading, "memory_available", lambda device: 1000)
     net = made()
-    assert torch.equal(written(net, quick), written(net, plain))
+    assert torch.allclose(written(net, quick), written(net, plain), atol=1e-5)
     assert READINGS[net].reader is None
 
 
@@ -106,16 +108,21 @@ def test_only_bfloat16_is_compiled_and_only_when_it_pays(monkeypatch):
     assert asked == [True], "the time spent counts anew after compiling"
 
 
-@pytest.mark.slow
-@pytest.mark.filterwarnings("ignore")
-def test_a_compiled_reader_gives_what_the_plain_one_gives_in_any_shape():
+def compiled_equals_plain() -> None:
+    """What the next test runs in a process of its own."""
     net = made(torch.bfloat16)
-    renew(net)
     with torch.inference_mode():
-        READINGS[net].compiled = {several: reading.compiled(READINGS[net].reader, several) for several in (False, True)}
+        found = renew(net)
+        found.compiled = {several: reading.compiled(found.reader, several) for several in (False, True)}
     torch.compiler.set_stance("fail_on_recompile")
-    try:
-        for rows, room in ((1, 200), (1, 128), (1, 511), (3, 200), (2, 128), (4, 511)):
-            assert torch.allclose(written(net, quick, rows, room=room), written(net, plain, rows, room=room), atol=0.1)
-    finally:
-        torch.compiler.set_stance("default")
+    for rows, longest in ((1, 200), (1, 128), (1, 511), (3, 200), (2, 128), (4, 511)):
+        difference = written(net, quick, rows, longest=longest) - written(net, plain, rows, longest=longest)
+        assert 0 < float(difference.abs().max()) < 0.1, (rows, longest, difference)
+
+
+@pytest.mark.slow
+def test_a_compiled_reader_gives_what_the_plain_one_gives_in_any_shape():
+    """In a process of its own, for the compiler cannot see through the tests' type checks."""
+    code = f"from {__name__} import compiled_equals_plain; compiled_equals_plain()"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=900, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]

@@ -22,13 +22,18 @@ from makar.nets.cache import Cache
 from makar.nets.decoder import Decoder
 from makar.nets.reader import Reader
 
-ROOM = 64
-"""A step looks at the cache up to the next multiple of so many tokens, so that its shapes seldom change."""
-
 COMPILE_SECONDS = 60.0
 """About what compiling costs on two cores."""
 
 Logits = Float[Tensor, "rows vocab"]
+
+
+def room_for(longest: int) -> int:
+    """The room to give a cache that must hold so many tokens.
+
+    One more, so that a step never looks at all of it: the compiler makes a case of its own of that.
+    """
+    return longest + 1
 
 
 def plain(net: Decoder, tokens: Int[Tensor, " rows"], cache: Cache) -> Logits:
@@ -45,7 +50,7 @@ def read(net: Decoder, tokens: Int[Tensor, " rows"], cache: Cache, most: int) ->
         cache: What the rows held before; its caller moves `lengths`.
         most: How many more steps there will be at most, this one included.
     """
-    cache = cache.upto(-(-(int(cache.lengths.max()) + 1) // ROOM) * ROOM)
+    cache = cache.upto(int(cache.lengths.max()) + 1)
     reading = READINGS.get(net) or renew(net)
     return plain(net, tokens, cache) if reading.reader is None else reading(tokens, cache, most)
 
@@ -84,8 +89,9 @@ def compiled(reader: Reader, several: bool) -> Callable[..., Logits]:  # noqa: F
     The weights become constants of the code, laid out for its matrix products, which are chosen by trying.
     """
     from torch._inductor import config
+    from torch.fx.experimental import _config as shapes
 
-    example = Cache.empty(reader.config, 1 + 2 * several, 3 * ROOM, reader.head.weight.dtype).upto(2 * ROOM)
+    example = Cache.empty(reader.config, 1 + 2 * several, room_for(9), reader.head.weight.dtype).upto(9)
     tokens = torch.zeros(len(example.lengths), dtype=torch.int64)
     options: dict[str, Any] = {
         "freezing": True,
@@ -94,7 +100,9 @@ def compiled(reader: Reader, several: bool) -> Callable[..., Logits]:  # noqa: F
         "max_autotune_report_choices_stats": False,
     }
     step = torch.compile(reader, dynamic=True, fullgraph=True)
-    with config.patch(options), warnings.catch_warnings():
+    # Sizes that happen to be equal in the example may differ later.
+    apart = shapes.patch(use_duck_shape=False)  # pyright: ignore[reportAttributeAccessIssue, reportUnknownVariableType]
+    with config.patch(options), apart, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the compiler's own
         step(tokens, example.keys, example.values, example.lengths)
     return step

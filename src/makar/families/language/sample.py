@@ -7,7 +7,9 @@ tail, and only the tail is decoded again.
 """
 
 import json
+import math
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -19,7 +21,7 @@ from makar.core.config import parse
 from makar.core.errors import InputError, ModelError
 from makar.core.nouns import Chunk, Model, Request, State
 from makar.core.random import Rng
-from makar.families.language.reading import read, renew
+from makar.families.language.reading import read, renew, room_for
 from makar.families.language.sampling import draw, likeliest, penalize_repeats, seen_tokens, warp
 from makar.families.language.settings import LanguageSettings
 from makar.families.language.stops import release
@@ -54,7 +56,7 @@ class LanguageSampler:
             tokens[row, : len(prompt)] = torch.tensor(prompt)
         counts = torch.tensor([len(prompt) for prompt in prompts], device=device)
         dtype = net.output_weight.dtype
-        cache = Cache.empty(net.config, len(prompts), max(limits), dtype, device)
+        cache = Cache.empty(net.config, len(prompts), room_for(max(limits)), dtype, device)
         renew(net)
         longest = int(counts.max()) - 1
         if longest:
@@ -155,7 +157,7 @@ def choose(logits: Float[Tensor, "rows vocab"], state: State) -> Int[Tensor, " r
         seen = seen_tokens(state["tokens"], state["lengths"] + 1, logits.shape[1])
         logits = penalize_repeats(logits, seen, state["repetition_penalty"])
     first = likeliest(logits)
-    if not bool(logits.gather(1, first[:, None]).isfinite().all()):
+    if not all(map(math.isfinite, logits.gather(1, first[:, None]).squeeze(1).tolist())):
         raise ModelError("the model's logits are not finite", fix="its weights are damaged or its training diverged")
     drawn = state["temperature"] > 0
     if not bool(drawn.any()):
@@ -185,6 +187,12 @@ def explain(
     return infos
 
 
+@lru_cache(maxsize=1024)
+def stop_strings(stored: bytes) -> tuple[str, ...]:
+    """A row's stop strings as its state holds them: JSON, with zeros behind it where another row's are longer."""
+    return tuple(json.loads(stored.rstrip(b"\0")))
+
+
 def tell(codec: Bpe, state: State, infos: Sequence[dict[str, Any]]) -> tuple[State, list[Chunk]]:
     """Say what has become certain of each row's text, and which rows end."""
     chunks: list[Chunk] = []
@@ -200,7 +208,7 @@ def tell(codec: Bpe, state: State, infos: Sequence[dict[str, Any]]) -> tuple[Sta
         if ended or full:
             text, rest = text + rest, ""
         new = text[shown:]
-        given, stopped = release(new, json.loads(bytes(stop).rstrip(b"\0")))
+        given, stopped = release(new, stop_strings(bytes(stop)))
         if ended or full or stopped:
             given = given if stopped else len(new)
             reason = "stop" if stopped or ended else "length"
