@@ -55,7 +55,7 @@ class WatchConfig(Config):
     """How the run looks at itself."""
 
     validate_every: int | None = Field(
-        default=None, gt=0, description="Steps between validations; a twentieth of the run"
+        default=None, gt=0, description="Steps between validations; a tenth of the run if left out"
     )
     validate_rows: int = Field(default=64, gt=0, description="Rows of the validation split that one validation reads")
     sample_every: int | None = Field(default=None, gt=0, description="Steps between samples; once a minute if left out")
