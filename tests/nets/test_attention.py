@@ -73,14 +73,22 @@ def test_a_cache_sees_what_the_whole_row_sees(window, time):
     assert torch.allclose(found, whole, atol=1e-5)
 
 
-@pytest.mark.parametrize("compiling", [False, True])
-def test_the_compiler_on_a_cpu_gets_blocks_and_eager_the_kernel(compiling, monkeypatch):
+@pytest.mark.parametrize(
+    ("compiling", "dtype", "packed", "way"),
+    [
+        (False, torch.bfloat16, True, "fused"),
+        (True, torch.float32, False, "fused"),
+        (True, torch.float32, True, "in_blocks"),
+        (True, torch.bfloat16, False, "in_blocks"),
+    ],
+)
+def test_each_case_goes_the_way_that_is_fastest_for_it(compiling, dtype, packed, way, monkeypatch):
     took: list[str] = []
-    for way in (fused, in_blocks):
-        monkeypatch.setattr(attention, way.__name__, lambda q, *_, name=way.__name__: took.append(name) or q)
+    for each in (fused, in_blocks):
+        monkeypatch.setattr(attention, each.__name__, lambda q, *_, name=each.__name__: took.append(name) or q)
     monkeypatch.setattr(torch.compiler, "is_compiling", lambda: compiling)
-    attend(*drawn(2, 2, 8))
-    assert took == ["in_blocks" if compiling else "fused"]
+    attend(*(x.to(dtype) for x in drawn(2, 2, 8)), documents(8) if packed else None)
+    assert took == [way]
 
 
 COMPILED = """

@@ -1,7 +1,8 @@
 """Causal attention, three ways of the same sum.
 
-Where the compiler runs on a CPU, queries go in blocks and each block multiplies only the keys it may see; anywhere else
-PyTorch's fused kernel is faster. With a cache, few queries look at many keys.
+Where the compiler runs on a CPU, queries go in blocks and each block multiplies only the keys it may see; in float32
+with nothing but "causal" to mask, and anywhere else, PyTorch's fused kernel is as fast or faster (docs/experiments.md,
+"Training speed"). With a cache, few queries look at many keys.
 
 Paper: arXiv 1706.03762, eq. 1; grouped queries: arXiv 2305.13245; sliding windows: arXiv 2310.06825.
 """
@@ -27,7 +28,8 @@ def attend(
         segments: Which document of its row each token belongs to; None for one document a row.
         window: How many tokens each sees, itself included; None for all.
     """
-    if torch.compiler.is_compiling() and q.device.type == "cpu":
+    plain = q.dtype == torch.float32 and segments is None and window is None
+    if torch.compiler.is_compiling() and q.device.type == "cpu" and not plain:
         return in_blocks(q, k, v, segments, window)
     return fused(q, k, v, segments, window)
 

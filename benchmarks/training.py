@@ -1,0 +1,192 @@
+"""Training steps of 2,048 tokens beside `transformers`: the whole step, from the batch to the changed weights.
+
+Ours is `train.step.train_step` as `makar train` runs it, blocks compiled, in the precision that the probe of this
+machine chooses. The peer is `LlamaForCausalLM` with AdamW and clipping: eager float32, which is its default; bfloat16
+autocast with `torch.compile`; and, where the probe chose float32, compiled float32. All take steps in turn.
+"""
+
+import statistics
+import sys
+import time
+from collections.abc import Callable, Sequence
+from itertools import count
+from typing import Any
+
+import torch
+import transformers
+
+from benchmarks.data import library
+from makar.codecs.bpe import train_bpe
+from makar.core.device import Precision, measure, product_speed
+from makar.core.nouns import Batch, Model
+from makar.families.language.config import LanguageConfig
+from makar.families.language.cost import cost
+from makar.families.language.family import FAMILY
+from makar.families.language.objective import NextToken
+from makar.train.blocks import compile_blocks
+from makar.train.config import Constant, Optimizer, TrainConfig
+from makar.train.distributed import join
+from makar.train.optim import make_player
+from makar.train.step import Setting, train_step
+
+TOKENS = 2048
+"""A step."""
+
+SHAPES = {
+    "1M": {"vocab_size": 2048, "hidden_size": 128, "num_hidden_layers": 4, "intermediate_size": 384},
+    "10M": {"vocab_size": 4096, "hidden_size": 320, "num_hidden_layers": 7, "intermediate_size": 896},
+    "30M": {"vocab_size": 8192, "hidden_size": 512, "num_hidden_layers": 8, "intermediate_size": 1408},
+}
+SIZES = ("1M/256", "10M/256", "30M/256", "10M/1024")
+
+PRODUCTS = ((2048, 320, 896), (2048, 512, 2048), (1024, 1024, 1024), (2048, 1024, 2048), (2048, 2048, 2048))
+"""Rows, inner and columns of the matrix products among which the peak is looked for."""
+
+CURVE_STEPS, CURVE_POINTS = 200, 10
+
+Step = Callable[[], object]
+
+
+def run(sizes: Sequence[str] = SIZES, repeats: int = 5) -> dict[str, Any]:
+    """Measure.
+
+    Args:
+        sizes: "parameters/context", of `SIZES`.
+        repeats: Turns that every way takes; each is at least one step and half a second.
+
+    Returns:
+        By size tokens a second, ratios to the peers and the share of the machine's peak; the peak; the precision; and
+        the loss over 200 steps beside eager float32.
+    """
+    precision = measure().precision
+    found = {size: compare(size, precision, repeats) for size in sizes}
+    peaks: dict[Precision, float] = {
+        name: max(product_speed("cpu", dtype, shape) for shape in PRODUCTS)
+        for name, dtype in (("fp32", torch.float32), ("bf16", torch.bfloat16))
+    }
+    best = max(peaks.values())
+    for each in found.values():
+        each["share_of_peak"] = round(each.pop("flops_per_second") / best, 3)
+    return {
+        "precision": precision,
+        "peak_gflops": {name: round(peak / 1e9) for name, peak in peaks.items()},
+        "repeats": repeats,
+        "sizes": found,
+        "loss": curve(precision),
+    }
+
+
+def compare(size: str, precision: Precision, repeats: int) -> dict[str, Any]:
+    """One size: every way in turn."""
+    torch.compiler.reset()  # shapes of the size before would make these dynamic, which is slower
+    name, _, context = size.partition("/")
+    config = LanguageConfig(**SHAPES[name], max_position_embeddings=int(context) + 1)
+    rows = TOKENS // int(context)
+    tokens = torch.randint(0, config.vocab_size, (rows, int(context) + 1), generator=torch.Generator().manual_seed(0))
+    thirds = (torch.arange(int(context) + 1) * 3 // (int(context) + 1)).int().expand_as(tokens)
+    ways = {
+        "makar": ours(config, {"tokens": tokens}, precision),
+        "makar_packed": ours(config, {"tokens": tokens, "segments": thirds}, precision),
+        "peer_fp32": theirs(config, tokens[:, :-1], "fp32", compiled=False),
+        "peer_bf16_compiled": theirs(config, tokens[:, :-1], "bf16", compiled=True),
+        f"peer_{precision}_compiled": theirs(config, tokens[:, :-1], precision, compiled=True),
+    }
+    speeds = {way: TOKENS / seconds for way, seconds in in_turn(size, ways, repeats).items()}
+    flops = cost(config, int(context)).flops * rows / TOKENS
+    return {
+        "parameters": cost(config, int(context)).parameters,
+        "tokens_per_second": {way: round(speed) for way, speed in speeds.items()},
+        "ratios": {way: round(speeds["makar"] / speed, 2) for way, speed in speeds.items() if way != "makar"},
+        "flops_per_second": speeds["makar"] * flops,
+    }
+
+
+def in_turn(size: str, ways: dict[str, Step], repeats: int) -> dict[str, float]:
+    """Median seconds of a step of each way."""
+    counts: dict[str, int] = {}
+    for name, way in ways.items():
+        began = time.perf_counter()
+        way()
+        way()  # the first compiles forward and backward, the second finds the optimizer's state
+        print(f"training: {size} {name} ready after {time.perf_counter() - began:.0f} s", file=sys.stderr, flush=True)
+        began = time.perf_counter()
+        way()
+        counts[name] = max(1, round(0.5 / (time.perf_counter() - began)))
+    times: dict[str, list[float]] = {name: [] for name in ways}
+    for _ in range(repeats):
+        for name, way in ways.items():
+            began = time.perf_counter()
+            for _ in range(counts[name]):
+                way()
+            times[name].append((time.perf_counter() - began) / counts[name])
+    return {name: statistics.median(each) for name, each in times.items()}
+
+
+def ours(config: LanguageConfig, batch: Batch, precision: Precision) -> Step:
+    """A step of the trainer."""
+    step = stepper(config, len(batch["tokens"]), precision, compiled=True, rate=3e-4)
+    numbers = count()
+    return lambda: step(batch, next(numbers))
+
+
+def stepper(
+    config: LanguageConfig, rows: int, precision: Precision, *, compiled: bool, rate: float
+) -> Callable[[Batch, int], float]:
+    """A fresh model, and what takes a step of it: the batch and the step's number to the mean loss."""
+    torch.manual_seed(0)
+    net = FAMILY.build(config).train()
+    blocks = FAMILY.blocks(net)
+    compile_blocks(blocks, on=compiled)
+    train = TrainConfig(steps=CURVE_STEPS, batch_size=rows, optimizer=Optimizer(learning_rate=rate), schedule=Constant())
+    player = make_player(net, "", blocks, train.optimizer, torch.bfloat16 if precision == "bf16" else torch.float32)
+    setting = Setting(Model(FAMILY, config, net), NextToken(), [player], train, 0, join(), precision)
+
+    def step(batch: Batch, number: int) -> float:
+        _, (loss, targets, *_) = train_step(setting, batch, number, [])
+        return (loss / targets).item()
+
+    return step
+
+
+def theirs(config: LanguageConfig, tokens: torch.Tensor, precision: Precision, *, compiled: bool) -> Step:
+    """A step of the peer, as its users write it."""
+    torch.manual_seed(0)
+    names = ("vocab_size", "hidden_size", "num_hidden_layers", "intermediate_size", "num_attention_heads", "head_dim")
+    shape = {name: getattr(config, name) for name in names}
+    limits = {"max_position_embeddings": config.max_position_embeddings, "tie_word_embeddings": True}
+    net = transformers.LlamaForCausalLM(transformers.LlamaConfig(**shape, **limits)).train()
+    forward = torch.compile(net) if compiled else net
+    optimizer = torch.optim.AdamW(net.parameters(), lr=3e-4, weight_decay=0.1, betas=(0.9, 0.95))
+
+    def step() -> None:
+        with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
+            loss = forward(input_ids=tokens, labels=tokens, use_cache=False).loss
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
+        optimizer.step()
+        optimizer.zero_grad()
+
+    return step
+
+
+def curve(precision: Precision) -> dict[str, Any]:
+    """Mean losses of tenths of 200 steps on real text, beside the same steps in eager float32."""
+    torch.compiler.reset()
+    bpe = train_bpe(library()[:300], 2048)
+    stream = torch.tensor([token for ids in bpe.batch_ids(library()[:600]) for token in ids])
+    config = LanguageConfig(**SHAPES["1M"] | {"vocab_size": bpe.vocab_size}, max_position_embeddings=256)
+    rows = stream[: len(stream) // 257 * 257].view(-1, 257)
+    fast = stepper(config, 8, precision, compiled=True, rate=2e-3)
+    plain = stepper(config, 8, "fp32", compiled=False, rate=2e-3)
+    losses: dict[str, list[float]] = {f"{precision}_compiled": [], "fp32_eager": []}
+    for number in range(CURVE_STEPS):
+        batch = {"tokens": rows[(torch.arange(8) + 8 * number) % len(rows)]}
+        for name, step in zip(losses, (fast, plain), strict=True):
+            losses[name].append(step(batch, number))
+    share = CURVE_STEPS // CURVE_POINTS
+    means = {
+        name: [round(statistics.mean(each[k : k + share]), 4) for k in range(0, CURVE_STEPS, share)]
+        for name, each in losses.items()
+    }
+    gap = max(abs(a - b) for a, b in zip(*losses.values(), strict=True))
+    return {"steps": CURVE_STEPS, "largest_gap": round(gap, 5), **means}
