@@ -13,7 +13,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from makar.nets.cache import LayerCache
-from makar.nets.decoder import Decoder, Layer
+from makar.nets.decoder import Decoder, Layer, RMSNorm
 from makar.nets.rope import Rotation, rotate, rotation
 
 Rows = Float[Tensor, "rows width"]
@@ -38,6 +38,21 @@ class Product(nn.Module):
         return x @ self.weight if self.bias is None else torch.addmm(self.bias, x, self.weight)
 
 
+class Norm(nn.Module):
+    """RMSNorm in half as many operations: the root mean square is hypot(‖x‖, √(eps · width)) / √width."""
+
+    def __init__(self, norm: RMSNorm) -> None:
+        super().__init__()
+        width = norm.weight.shape[0]
+        self.weight = nn.Parameter(math.sqrt(width) * norm.weight.detach().float(), False)
+        self.least = nn.Parameter(torch.full((1,), math.sqrt(norm.eps * width), device=norm.weight.device), False)
+
+    def forward(self, x: Float[Tensor, "*rows width"]) -> Float[Tensor, "*rows width"]:
+        """Normalise the last dimension, in float32 whatever comes in."""
+        length = torch.linalg.vector_norm(x, dim=-1, keepdim=True, dtype=torch.float32)
+        return (x / torch.hypot(length, self.least) * self.weight).to(x.dtype)
+
+
 class ReaderLayer(nn.Module):
     """One block."""
 
@@ -47,9 +62,9 @@ class ReaderLayer(nn.Module):
         self.head_dim = attention.head_dim
         self.heads = attention.q_proj.out_features // self.head_dim
         self.groups = attention.k_proj.out_features // self.head_dim
-        self.input_layernorm, self.post_attention_layernorm = layer.input_layernorm, layer.post_attention_layernorm
-        self.q_norm, self.k_norm = attention.q_norm, attention.k_norm
-        self.normed = not isinstance(attention.q_norm, nn.Identity)
+        self.before, self.between = Norm(layer.input_layernorm), Norm(layer.post_attention_layernorm)
+        pair = (attention.q_norm, attention.k_norm)
+        self.head_norms = nn.ModuleList(Norm(norm) for norm in pair if isinstance(norm, RMSNorm))
         self.qkv = Product.of(attention.q_proj, attention.k_proj, attention.v_proj)
         self.o = Product.of(attention.o_proj)
         self.gate_up = Product.of(mlp.gate_proj, mlp.up_proj)
@@ -65,27 +80,28 @@ class ReaderLayer(nn.Module):
     ) -> Rows:
         """The residual stream, one block later; the cache takes the new keys and values in."""
         rows, heads, groups = len(x), self.heads, self.groups
-        qkv = self.qkv(self.input_layernorm(x)).view(rows, heads + 2 * groups, 1, self.head_dim)
+        qkv = self.qkv(self.before(x)).view(rows, heads + 2 * groups, 1, self.head_dim)
         qk = qkv[:, : heads + groups]
-        if self.normed:
-            qk = torch.cat((self.q_norm(qk[:, :heads]), self.k_norm(qk[:, heads:])), 1)
+        if self.head_norms:
+            q_norm, k_norm = self.head_norms
+            qk = torch.cat((q_norm(qk[:, :heads]), k_norm(qk[:, heads:])), 1)
         qk = rotate(qk, turn)
         cache.keys.scatter_(2, index, qk[:, heads:])
         cache.values.scatter_(2, index, qkv[:, heads + groups :])
         together = qk[:, :heads].reshape(rows, groups, heads // groups, self.head_dim)  # a group's heads as queries
         seen = F.scaled_dot_product_attention(together, cache.keys, cache.values, mask)
         x = x + self.o(seen.reshape(rows, -1))
-        gate, up = self.gate_up(self.post_attention_layernorm(x)).chunk(2, -1)
+        gate, up = self.gate_up(self.between(x)).chunk(2, -1)
         return x + self.down(F.silu(gate) * up)
 
 
 class Reader(nn.Module):
-    """Reads the next token of every row, as `Decoder` with a cache does, to the last bits."""
+    """Reads the next token of every row, as `Decoder` does with a cache."""
 
     def __init__(self, net: Decoder) -> None:
         super().__init__()
         self.config = net.config
-        self.embed_tokens, self.norm = net.model.embed_tokens, net.model.norm
+        self.embed_tokens, self.norm = net.model.embed_tokens, Norm(net.model.norm)
         self.layers = nn.ModuleList(ReaderLayer(layer) for layer in net.model.layers if isinstance(layer, Layer))
         self.head = Product([net.output_weight], [None])
 

@@ -29,9 +29,9 @@ Logits = Float[Tensor, "rows vocab"]
 
 
 def room_for(longest: int) -> int:
-    """The room to give a cache that must hold so many tokens.
+    """The room to give a cache that must hold so many tokens, of which there are at least two.
 
-    One more, so that a step never looks at all of it: the compiler makes a case of its own of that.
+    One more, so that a step never looks at all of it: the compiler makes a case of its own of that, and of one token.
     """
     return longest + 1
 
@@ -50,7 +50,7 @@ def read(net: Decoder, tokens: Int[Tensor, " rows"], cache: Cache, most: int) ->
         cache: What the rows held before; its caller moves `lengths`.
         most: How many more steps there will be at most, this one included.
     """
-    cache = cache.upto(int(cache.lengths.max()) + 1)
+    cache = cache.upto(max(2, int(cache.lengths.max()) + 1))
     reading = READINGS.get(net) or renew(net)
     return plain(net, tokens, cache) if reading.reader is None else reading(tokens, cache, most)
 
