@@ -20,7 +20,10 @@ Batch = dict[str, Tensor]
 """Named tensors; the leading dimension of each is the row."""
 
 State = dict[str, Tensor]
-"""A sampler's working memory; every leaf has a leading row dimension, so that rows can join and leave."""
+"""A sampler's working memory; every leaf has a leading row dimension, so that rows can join and leave.
+
+When rows join, a leaf that is shorter in some other dimension is padded there with zeros at its end.
+"""
 
 Net = TypeVar("Net", bound=nn.Module)
 Net_co = TypeVar("Net_co", bound=nn.Module, covariant=True)

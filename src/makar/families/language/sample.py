@@ -153,15 +153,15 @@ def noise_of(seed: int, count: int) -> Float[Tensor, " count"]:
 
 def choose(logits: Float[Tensor, "rows vocab"], state: State) -> Int[Tensor, " rows"]:
     """Each row's next token: the likeliest, or one drawn with the row's own noise."""
-    if bool((state["repetition_penalty"] != 1).any()):
+    if set(state["repetition_penalty"].tolist()) != {1.0}:
         seen = seen_tokens(state["tokens"], state["lengths"] + 1, logits.shape[1])
         logits = penalize_repeats(logits, seen, state["repetition_penalty"])
     first = likeliest(logits)
     if not all(map(math.isfinite, logits.gather(1, first[:, None]).squeeze(1).tolist())):
         raise ModelError("the model's logits are not finite", fix="its weights are damaged or its training diverged")
-    drawn = state["temperature"] > 0
-    if not bool(drawn.any()):
+    if not any(state["temperature"].tolist()):
         return first
+    drawn = state["temperature"] > 0
     temperature = state["temperature"].where(drawn, 1.0)
     place = (state["lengths"] + 1 - state["prompt"])[:, None]
     noise = state["noise"].gather(1, place).squeeze(1)
