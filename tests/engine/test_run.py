@@ -74,6 +74,15 @@ def test_even_the_heaviest_request_runs_when_memory_is_short(monkeypatch):
     assert set(model.family.sampler.batches) == {1}
 
 
+def test_memory_is_looked_at_only_while_somebody_waits(monkeypatch):
+    looks = []
+    monkeypatch.setattr(run, "memory_available", lambda device: looks.append(device) or 10**9)
+    Engine(counting()).generate(requests(5))
+    assert looks == []
+    Engine(counting()).generate(requests(5, 5, 5))
+    assert looks == ["cpu"]
+
+
 def test_free_memory_is_less_than_all_and_more_than_none():
     assert 1e6 < memory_available("cpu") <= memory("cpu")
     rows = rows_that_fit({"leaf": torch.zeros(2, 1000)}, torch.device("cpu"))
