@@ -137,7 +137,9 @@ def stepper(
     net = FAMILY.build(config).train()
     blocks = FAMILY.blocks(net)
     compile_blocks(blocks, on=compiled)
-    train = TrainConfig(steps=CURVE_STEPS, batch_size=rows, optimizer=Optimizer(learning_rate=rate), schedule=Constant())
+    train = TrainConfig(
+        steps=CURVE_STEPS, batch_size=rows, optimizer=Optimizer(learning_rate=rate), schedule=Constant()
+    )
     player = make_player(net, "", blocks, train.optimizer, torch.bfloat16 if precision == "bf16" else torch.float32)
     setting = Setting(Model(FAMILY, config, net), NextToken(), [player], train, 0, join(), precision)
 

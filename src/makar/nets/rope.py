@@ -43,5 +43,5 @@ def rotation(positions: Int[Tensor, "rows time"], config: DecoderConfig) -> Rota
 def rotate(x: Float[Tensor, "rows heads time head_dim"], turn: Rotation) -> Float[Tensor, "rows heads time head_dim"]:
     """Turn each pair (i, i + head_dim / 2) of a head by its position's angle."""
     cosines, sines = (part[:, None].to(x.dtype) for part in turn)
-    # A roll, not a cat of the halves: compiled for a CPU in bfloat16, the backward of that cat is not finite (torch 2.13).
+    # A roll, not a cat of the halves: compiled for a CPU in bfloat16 the gradient of that is not finite (torch 2.13)
     return x * cosines + x.roll(x.shape[-1] // 2, -1) * sines
