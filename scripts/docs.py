@@ -22,7 +22,10 @@ from makar.core.config import Config
 
 ROOT = Path(__file__).parents[1]
 SOURCE = ROOT / "src" / "makar"
-ROOMS = ("core", "nets", "codecs", "data", "train", "families", "engine", "evaluate", "recipes", "app")
+ROOMS = (
+    "core", "nets", "codecs", "data", "measure", "train", "families", "engine", "evaluate", "align", "interop",
+    "recipes", "app",
+)  # fmt: skip
 TREE = ("<!-- tree: written by `python -m scripts.docs` -->\n", "<!-- /tree -->\n")
 FENCE = re.compile(r"^```([^\n]*)\n(.*?)^```$", re.M | re.S)
 LINK = re.compile(r"!?\[[^\]]*\]\(([^)\s]+)\)")

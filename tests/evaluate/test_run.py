@@ -7,12 +7,12 @@ import pytest
 import torch
 
 from makar.core.errors import InputError, ModelError, RecipeError, UserError
-from makar.evaluate import pronounce
 from makar.evaluate.compress import compress
 from makar.evaluate.config import EvaluateOptions
 from makar.evaluate.run import evaluate
 from makar.evaluate.suites import Material, first_lines, whole_lines
 from makar.families.language import sample
+from makar.measure import pronounce
 from makar.nets.decoder import Decoder
 
 FEW = EvaluateOptions(samples=4)

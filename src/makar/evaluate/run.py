@@ -6,10 +6,10 @@ from makar.core.errors import InputError, ModelError
 from makar.core.nouns import Model
 from makar.data.dataset import Dataset
 from makar.evaluate.config import EvaluateOptions
-from makar.evaluate.pronounce import dictionary
 from makar.evaluate.report import Report
 from makar.evaluate.suites import SUITES, Material, Say
 from makar.families.language.config import LanguageConfig
+from makar.measure.pronounce import dictionary
 
 SHOWN = 3
 """Samples printed in the report."""

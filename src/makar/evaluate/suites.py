@@ -18,10 +18,10 @@ from makar.evaluate.compress import compress
 from makar.evaluate.config import EvaluateOptions
 from makar.evaluate.likelihood import likelihood
 from makar.evaluate.report import Figure, Section, Value
-from makar.evaluate.text import distinct, lengths, plain_words
 from makar.evaluate.verbatim import LINE, Verbatim, find_copies, verbatim
-from makar.evaluate.verse import Verse, shuffled, verse
 from makar.families.language.config import LanguageConfig
+from makar.measure.text import distinct, lengths, plain_words
+from makar.measure.verse import Verse, shuffled, verse
 
 Say = Callable[[str], None]
 

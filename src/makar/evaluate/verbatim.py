@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from makar.evaluate.text import plain_words
+from makar.measure.text import plain_words
 
 WINDOW = 8
 """Words in the shortest run that counts: real verse of other hands shares few runs of eight."""

@@ -1,6 +1,6 @@
 import pytest
 
-from makar.evaluate.text import distinct, lengths, plain_words
+from makar.measure.text import distinct, lengths, plain_words
 
 
 def test_plain_words():

@@ -17,7 +17,7 @@ from statistics import median
 from typing import Literal
 
 from makar.core.random import numpy_rng
-from makar.evaluate.pronounce import LETTER_VOWELS, Phones, sounds, words
+from makar.measure.pronounce import LETTER_VOWELS, Phones, sounds, words
 
 REACH = 3
 """How many lines apart two rhymes may stand: 1 in a couplet, 2 in alternating rhyme, 3 around a couplet."""

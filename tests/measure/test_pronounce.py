@@ -1,8 +1,8 @@
 import pytest
 
 from makar.core.errors import UserError
-from makar.evaluate import pronounce
-from makar.evaluate.pronounce import past, plural, sounds, spelled_syllables, words
+from makar.measure import pronounce
+from makar.measure.pronounce import past, plural, sounds, spelled_syllables, words
 
 
 def first(word):

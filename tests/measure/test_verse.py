@@ -1,7 +1,7 @@
 import pytest
 
-from makar.evaluate.pronounce import words
-from makar.evaluate.verse import METERS, meters, meters_of, rhyme, rhymes_of, shuffled, verse
+from makar.measure.pronounce import words
+from makar.measure.verse import METERS, meters, meters_of, rhyme, rhymes_of, shuffled, verse
 
 SONNET_18 = """\
 Shall I compare thee to a summer's day?
