@@ -68,6 +68,30 @@ def test_the_forecast_is_kept_and_obeyed(tmp_path, monkeypatch):
     assert load(tmp_path / "checkpoints", 20).step == 20
 
 
+def test_compiled_blocks_that_are_slower_are_taken_back(tmp_path, monkeypatch):
+    """Steps of a pretended clock: 1 s in eager mode, 2 s compiled."""
+    compiled, clock = [False], [0.0]
+
+    def compile_blocks(blocks, on):
+        compiled[0] = on
+
+    def perf_counter():
+        clock[0] += 2.0 if compiled[0] else 1.0
+        return clock[0]
+
+    monkeypatch.setattr(session, "worth_compiling", lambda blocks, seconds, left: True)
+    monkeypatch.setattr(session, "compiler_found", lambda: True)
+    monkeypatch.setattr(session, "compile_blocks", compile_blocks)
+    monkeypatch.setattr(session.time, "perf_counter", perf_counter)
+    said: list[str] = []
+    train("language", "next_token", tmp_path, settings(24, compile="auto", checkpoint_steps=10), say=said.append)
+    decisions = json.loads((tmp_path / "checkpoints" / "decisions.json").read_text())
+    assert (decisions["eager_seconds"], decisions["compiled_seconds"]) == (1.0, 2.0)
+    assert (decisions["compile_from"], decisions["compile_until"]) == (6, 18)
+    assert not compiled[0]
+    assert said[-1] == "back to eager mode: compiled, a step takes 2.00 s"
+
+
 @pytest.mark.slow
 def test_compiled_blocks_learn_the_same_and_resume_to_the_bit(tmp_path):
     """In a process of its own: the type checks of the tests cannot be compiled."""

@@ -1,5 +1,6 @@
 """A run in progress: where it is, what it remembers, how it is written down and brought back."""
 
+import math
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
@@ -84,6 +85,7 @@ class Session:
     loss: float | None = None
     interrupted: bool = False
     compiled: bool = False
+    peak: float = 0.0
     wanted: bool = False
     saved: int = -1
     saved_at: float = field(default_factory=time.monotonic)
@@ -269,36 +271,58 @@ class Session:
         self.log({"kind": "event", "step": at, "event": "back", "note": line, "left_out": faulty})
 
     def compile_when_due(self) -> None:
-        """Decide once whether compiling will pay, by the time of eager steps; then obey, from the same step on."""
-        if "compile_from" not in self.decisions and len(self.seconds) >= MEASURED:
-            eager_seconds = sorted(self.seconds)[len(self.seconds) // 2]
-            pays = worth_compiling(self.blocks, eager_seconds, self.setting.config.steps - self.step)
-            if pays and not compiler_found():
-                self.say("compiling would pay, but there is no C++ compiler here")
-                pays = False
-            self.decisions["compile_from"] = self.setting.world.agree(self.step if pays else None)
-            if self.writes:
-                write_json(self.checkpoints / "decisions.json", self.decisions)
-            if pays:
-                self.say(f"compiling the blocks from step {self.step}: {eager_seconds:.2f} s a step in eager mode")
-        start = self.decisions.get("compile_from")
-        due = start is not None and self.step >= start
+        """Compile where a forecast by the time of eager steps says that it pays, and take it back where it did not.
+
+        Each is decided once and obeyed from the same step on, for compiled code rounds otherwise.
+        """
+        known = self.decisions
+        if len(self.seconds) >= MEASURED:
+            middle = sorted(self.seconds)[len(self.seconds) // 2]
+            if "compile_from" not in known:
+                self.forecast(middle)
+            elif self.compiled and "compiled_seconds" not in known and len(self.seconds) >= 2 * MEASURED:
+                slower = middle > known.get("eager_seconds", middle)
+                self.decide(compiled_seconds=middle, compile_until=self.step if slower else None)
+                if slower:
+                    self.say(f"back to eager mode: compiled, a step takes {middle:.2f} s")
+        start, end = known.get("compile_from"), known.get("compile_until")
+        due = start is not None and start <= self.step < (math.inf if end is None else end)
         if due != self.compiled:
             compile_blocks(self.blocks, on=due)
             self.compiled = due
+            self.seconds.clear()
+
+    def forecast(self, eager_seconds: float) -> None:
+        """Decide whether the rest of the run will earn the compiler's time back."""
+        pays = worth_compiling(self.blocks, eager_seconds, self.setting.config.steps - self.step)
+        if pays and not compiler_found():
+            self.say("compiling would pay, but there is no C++ compiler here")
+            pays = False
+        self.decide(compile_from=self.step if pays else None, eager_seconds=eager_seconds)
+        if pays:
+            self.say(f"compiling the blocks from step {self.step}: {eager_seconds:.2f} s a step in eager mode")
+
+    def decide(self, **what: Any) -> None:
+        """Write down for later starts what was measured and decided; all processes take rank 0's word."""
+        self.decisions |= self.setting.world.agree(what)
+        if self.writes:
+            write_json(self.checkpoints / "decisions.json", self.decisions)
 
     def report(self, record: Record, players: Sequence[Mapping[str, float]]) -> None:
         """Log a step that went well, and show how far the run is."""
         config = self.setting.config
         self.loss = players[0]["loss"]
-        rows = config.batch_size / (sum(self.seconds) / len(self.seconds))
+        recent = self.seconds or (record.seconds,)
+        step_seconds = sum(recent) / len(recent)
+        rows = config.batch_size / step_seconds
         name, each = self.cost.units if self.cost else ("rows", 1)
         share = None
         if self.cost and self.machine:
             peak = self.machine.peak(self.setting.precision) * self.setting.world.size
-            share = rows * self.cost.flops / peak
+            self.peak = max(self.peak, peak, rows * self.cost.flops)  # a probe on a busy machine finds too little
+            share = rows * self.cost.flops / self.peak
         if self.progress:
-            left = (config.steps - record.step - 1) * sum(self.seconds) / len(self.seconds)
+            left = (config.steps - record.step - 1) * step_seconds
             self.progress(Progress(record.step + 1, config.steps, self.loss, rows * each, name, left, share))
         if record.step % config.log_every == 0:
             line: dict[str, Any] = {"kind": "train", "step": record.step}
