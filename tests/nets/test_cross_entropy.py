@@ -30,6 +30,15 @@ def test_chunks_change_neither_the_sum_nor_its_gradients(problem, chunk, monkeyp
         assert torch.allclose(summed_nll(hidden, weight, targets), wanted, rtol=1e-6)
 
 
+def test_a_frozen_matrix_gets_no_gradient_and_costs_no_product(problem):
+    hidden, weight, targets = problem
+    (wanted,) = torch.autograd.grad(summed_nll(hidden, weight, targets), [hidden])
+    loss = summed_nll(hidden, weight.detach(), targets)
+    assert loss.grad_fn.saved_tensors[1] is None
+    (found,) = torch.autograd.grad(loss, [hidden])
+    assert torch.equal(found, wanted)
+
+
 def test_places_that_do_not_count_have_no_loss(problem):
     hidden, weight, targets = problem
     nll = token_nll(hidden, weight, targets)

@@ -4,6 +4,8 @@ import torch
 from makar.nets.cache import Cache
 from makar.nets.config import DecoderConfig
 from makar.nets.decoder import Decoder
+from makar.nets.lora import BASE, adapter_parameters, answering, attach
+from makar.nets.lora_config import LoraConfig
 from makar.nets.reader import Reader
 
 SHAPE = {
@@ -54,3 +56,19 @@ def test_a_reader_shares_the_embedding_and_copies_the_rest():
     assert not any(
         p.requires_grad for name, p in reader.named_parameters() if name.endswith(("qkv.weight", "o.weight"))
     )
+
+
+@pytest.mark.parametrize("dora", [False, True])
+@torch.inference_mode()
+def test_a_reader_holds_the_adapter_that_answers(dora):
+    torch.manual_seed(0)
+    net = Decoder(DecoderConfig(**SHAPE))
+    attach(net, list(net.model.layers), LoraConfig(rank=4, dora=dora))
+    for parameter in adapter_parameters(net, "default").values():
+        parameter.add_(0.1 * torch.randn_like(parameter))
+    tokens = torch.randint(0, 61, (3, 1))
+    for names in ([None], [BASE]):
+        with answering(net, names):
+            theirs, ours = (Cache.empty(net.config, 3, 4, torch.float32) for _ in range(2))
+            found = Reader(net)(tokens[:, 0], ours.keys, ours.values, ours.lengths)
+            assert torch.allclose(found, net(tokens, cache=theirs)[:, 0], atol=1e-5)

@@ -44,22 +44,24 @@ class SummedNLL(torch.autograd.Function):
         matrix, inputs = weight.detach().to(dtype), hidden.detach().to(dtype)
         total = hidden.new_zeros((), dtype=torch.float32)
         grad_hidden = torch.empty_like(hidden)
-        grad_weight = torch.zeros_like(weight, dtype=torch.float32)
+        learns = ctx.needs_input_grad[1]  # a frozen matrix saves a third of the products
+        grad_weight = torch.zeros_like(weight, dtype=torch.float32) if learns else None
         for h, t, into in zip(inputs.split(CHUNK), targets.split(CHUNK), grad_hidden.split(CHUNK), strict=True):
             counts, place = (t != IGNORE)[:, None], t.clamp(min=0)[:, None]
             log_probs = (h @ matrix.T).log_softmax(-1, dtype=torch.float32)
             total -= (log_probs.gather(1, place) * counts).sum()
             slope = log_probs.exp_().scatter_add_(1, place, log_probs.new_full(place.shape, -1.0)).to(dtype)
             into.copy_((slope @ matrix) * counts)
-            grad_weight += slope.T @ (h * counts)
-        ctx.save_for_backward(grad_hidden, grad_weight.to(weight.dtype))
+            if grad_weight is not None:
+                grad_weight += slope.T @ (h * counts)
+        ctx.save_for_backward(grad_hidden, None if grad_weight is None else grad_weight.to(weight.dtype))
         return total
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, None]:
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor | None, None]:
         """The sum's gradients, scaled."""
         grad_hidden, grad_weight = ctx.saved_tensors
-        return grad_hidden * grads[0], grad_weight * grads[0], None
+        return grad_hidden * grads[0], None if grad_weight is None else grad_weight * grads[0], None
 
 
 def token_nll(

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from makar.nets.cache import LayerCache
 from makar.nets.decoder import Decoder, Layer, RMSNorm
+from makar.nets.lora import answering_weight
 from makar.nets.rope import Rotation, rotate, rotation
 
 Rows = Float[Tensor, "rows width"]
@@ -30,8 +31,8 @@ class Product(nn.Module):
 
     @classmethod
     def of(cls, *layers: nn.Linear) -> "Product":
-        """The product that does what the layers do."""
-        return cls([layer.weight for layer in layers], [layer.bias for layer in layers])
+        """The product that does what the layers do, with the adapter that answers."""
+        return cls([answering_weight(layer) for layer in layers], [layer.bias for layer in layers])
 
     def forward(self, x: Float[Tensor, "rows wide"]) -> Float[Tensor, "rows out"]:
         """All their outputs, in their order."""

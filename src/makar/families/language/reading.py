@@ -20,6 +20,7 @@ from torch import Tensor
 from makar.core.device import memory_available
 from makar.nets.cache import Cache
 from makar.nets.decoder import Decoder
+from makar.nets.lora import active, differing
 from makar.nets.reader import Reader
 
 COMPILE_SECONDS = 60.0
@@ -51,7 +52,11 @@ def read(net: Decoder, tokens: Int[Tensor, " rows"], cache: Cache, most: int) ->
         most: How many more steps there will be at most, this one included.
     """
     cache = cache.upto(max(2, int(cache.lengths.max()) + 1))
-    reading = READINGS.get(net) or renew(net)
+    if differing(net):  # rows with adapters of their own: no one layout holds them all
+        return plain(net, tokens, cache)
+    reading = READINGS.get(net)
+    if reading is None or reading.adapter != active(net):
+        reading = renew(net)
     return plain(net, tokens, cache) if reading.reader is None else reading(tokens, cache, most)
 
 
@@ -59,7 +64,7 @@ class Reading:
     """A net's reader, compiled or not, and the time spent on it."""
 
     def __init__(self, net: Decoder) -> None:
-        self.weights = fingerprint(net)
+        self.weights, self.adapter = fingerprint(net), active(net)
         size = sum(weight.nbytes for weight in net.parameters())
         self.reader = Reader(net) if 2 * size < memory_available(net.output_weight.device.type) else None
         self.compilable = net.output_weight.dtype == torch.bfloat16 and net.output_weight.device.type == "cpu"
@@ -111,7 +116,7 @@ def compiled(reader: Reader, several: bool) -> Callable[..., Logits]:  # noqa: F
 def renew(net: Decoder) -> Reading:
     """The net's reading; a new one where its weights have changed. For the start of an answer, not for every token."""
     reading = READINGS.get(net)
-    if reading is None or reading.weights != fingerprint(net):
+    if reading is None or reading.adapter != active(net) or reading.weights != fingerprint(net):
         reading = READINGS[net] = Reading(net)
     return reading
 
