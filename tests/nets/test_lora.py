@@ -154,7 +154,7 @@ def test_rows_have_the_adapters_that_they_ask_for(tokens):
     assert active(net) == "two"
     alone = {}
     for name in (BASE, "one", "two"):
-        with answering(net, [name]):
+        with answering(net, name):
             alone[name] = net(tokens)
             assert active(net) == (None if name == BASE else name)
             assert not differing(net)
@@ -181,7 +181,7 @@ def test_dropout_is_for_training_alone(tokens):
 def test_a_copy_has_a_choice_of_its_own(tokens):
     net = adapted()
     twin = copy.deepcopy(net)
-    with answering(net, [BASE]):
+    with answering(net, BASE):
         assert active(twin) == "default"
         assert torch.equal(net(tokens), decoder()(tokens))
         assert not torch.allclose(twin(tokens), net(tokens))

@@ -202,18 +202,18 @@ def differing(net: nn.Module) -> bool:
 
 
 @contextmanager
-def answering(net: nn.Module, names: Sequence[str | None]) -> Generator[None]:
+def answering(net: nn.Module, names: str | Sequence[str | None]) -> Generator[None]:
     """Let adapters answer for a while.
 
     Args:
         net: Whose layers are asked.
-        names: For each row of what the net is given: an adapter, `BASE` for the net without any, None for what answers
-            anyway. Names that are all alike hold for any number of rows.
+        names: One for all rows, or one for each row of what the net is given: an adapter, `BASE` for the net without
+            any, None for what answers anyway. Names that are all alike hold for any number of rows.
 
     Raises:
         InputError: The net has no adapter of that name.
     """
-    wanted = [name or active(net) or BASE for name in names]
+    wanted = [name or active(net) or BASE for name in ([names] if isinstance(names, str) else names)]
     for name in wanted:
         check_name(net, name)
     shared = shared_of(net)
