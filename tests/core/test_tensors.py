@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from makar.core import tensors
 from makar.core.errors import ModelError, ResourceError
-from makar.core.tensors import check_shapes, load_tensors, save_tensors, tensor_metadata
+from makar.core.tensors import check_shapes, hash_tensors, load_tensors, save_tensors, tensor_metadata
 
 
 def made(path):
@@ -117,3 +117,12 @@ def test_what_the_config_does_not_ask_for_is_named(tmp_path, found, said):
         check_shapes(tmp_path, {name: torch.zeros(size) for name, size in found.items()}, wanted)
     assert said in str(fault.value)
     check_shapes(tmp_path, {"a": torch.zeros(2)}, wanted, optional=["b"])
+
+
+def test_a_hash_knows_names_types_shapes_and_values_and_nothing_else():
+    matrix = torch.arange(6.0).reshape(2, 3)
+    known = hash_tensors({"a": matrix, "b": torch.zeros(2)})
+    assert hash_tensors({"b": torch.zeros(2), "a": matrix.T.contiguous().T}) == known
+    others = [{"c": matrix}, {"a": matrix.reshape(3, 2)}, {"a": matrix.double()}, {"a": matrix + 1e-6}]
+    assert len({known, *(hash_tensors({"b": torch.zeros(2)} | each) for each in others)}) == 5
+    assert len(hash_tensors({"half": torch.ones(3, dtype=torch.bfloat16), "scalar": torch.tensor(1)})) == 64

@@ -161,11 +161,13 @@ class Request:
         prompt: What the family's codec takes: text, token ids, a class, a picture; None for no prompt.
         seed: All randomness of this answer comes from it, whatever else is in the batch.
         settings: An instance of `family.settings`; None for the model's defaults.
+        adapter: Which of the net's adapters answers, by name; "base" for none of them, None for the one that is on.
     """
 
     prompt: Any = None
     seed: int = 0
     settings: Config | None = None
+    adapter: str | None = None
 
 
 @dataclass(frozen=True)
@@ -234,12 +236,23 @@ class Cost:
         flops: Floating-point operations of forward and backward for one row.
         activations: Bytes kept for backward by one row of a micro-batch.
         units: What one row holds, for rates: ("tokens", 256) or ("images", 1).
+        weight_flops: Those of `flops` that form the gradients of matrices, which frozen ones do not need.
     """
 
     parameters: int
     flops: float
     activations: float
     units: tuple[str, int]
+    weight_flops: float = 0.0
+
+
+Parts = tuple[Mapping[str, Any], Mapping[str, Any]]
+"""A model's parts and its defaults of generation."""
+
+
+def no_parts(folder: Path, config: Any) -> Parts:  # noqa: ARG001
+    """Of a family whose folders hold a net and nothing beside it."""
+    return {}, {}
 
 
 @dataclass(frozen=True)
@@ -250,11 +263,17 @@ class Folder(Generic[Net]):
         save: Write a model into an existing empty folder.
         load: Read a model from a folder.
         recognises: Whether a folder, by its config, belongs to this family.
+        save_parts: Write only what lies beside the net, such as a tokenizer: an adapter's folder holds it too.
+        load_parts: Read that, as far as it is there, for a config.
+        task: What PEFT calls that which the family does, if it has a word for it.
     """
 
     save: Callable[[Model[Net], Path], None]
     load: Callable[[Path], Model[Net]]
     recognises: Callable[[Path], bool]
+    save_parts: Callable[[Model[Net], Path], None] = lambda model, folder: None  # noqa: ARG005
+    load_parts: Callable[[Path, Any], Parts] = no_parts
+    task: str | None = None
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
 """Tensor files: safetensors, checked before a byte is believed."""
 
+import hashlib
 import json
 import struct
 from collections.abc import Iterable, Mapping
@@ -57,6 +58,16 @@ def tensor_metadata(path: Path) -> dict[str, str]:
     with path.open("rb") as file:
         (length,) = struct.unpack("<Q", file.read(8))
         return json.loads(file.read(length)).get("__metadata__", {})
+
+
+def hash_tensors(tensors: Mapping[str, Tensor]) -> str:
+    """The SHA-256 of tensors with their names, types and shapes; equal for equal ones, however they lie in files."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(tensors.items()):
+        plain = tensor.detach().cpu().contiguous()
+        digest.update(f"{name} {plain.dtype} {tuple(plain.shape)}\n".encode())
+        digest.update(plain.flatten().view(torch.uint8).numpy().data)
+    return digest.hexdigest()
 
 
 def check_shapes(

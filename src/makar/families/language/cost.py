@@ -11,12 +11,14 @@ def cost(config: LanguageConfig, length: int) -> Cost:
         config: With its vocabulary filled in.
         length: Tokens that a row predicts.
     """
-    forward = length * 2 * matrices(config) + config.num_hidden_layers * attention_flops(config, length)
+    products = length * 2 * matrices(config)
+    forward = products + config.num_hidden_layers * attention_flops(config, length)
     return Cost(
         parameters=parameters(config),
         flops=3.0 * forward,  # backward does each product twice: for what came in and for the weights
         activations=float(length * (config.num_hidden_layers * kept_per_token(config) + kept_at_the_ends(config))),
         units=("tokens", length),
+        weight_flops=float(products),
     )
 
 

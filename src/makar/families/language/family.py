@@ -11,7 +11,7 @@ from makar.core.nouns import Family, Folder, Model, Source
 from makar.data.table import TensorSource
 from makar.families.language.config import LanguageConfig
 from makar.families.language.cost import cost
-from makar.families.language.folder import read, recognises, save
+from makar.families.language.folder import read, read_parts, recognises, save, save_parts
 from makar.families.language.logprob import TokenLogProb
 from makar.families.language.objective import NextToken
 from makar.families.language.sample import SAMPLER
@@ -48,7 +48,7 @@ FAMILY = Family(
     objectives={"next_token": NextToken},
     sampler=SAMPLER,
     log_prob=TokenLogProb(),
-    folder=Folder(save=save, load=load, recognises=recognises),
+    folder=Folder(save, load, recognises, save_parts, read_parts, task="CAUSAL_LM"),
     cost=cost,
     inputs=("tokens",),
     tiny=tiny,

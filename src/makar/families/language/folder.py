@@ -42,14 +42,24 @@ PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")
 
 def save(model: Model[Decoder], folder: Path) -> None:
     """Write a model into an existing empty folder."""
-    codec: Bpe | None = model.parts.get("codec")
-    ids = dict.fromkeys(("bos_token_id", "eos_token_id", "pad_token_id"))
-    if codec is not None:
-        ids = {"bos_token_id": codec.opener[0], "eos_token_id": codec.end_id, "pad_token_id": codec.pad_id}
-        codec.save(folder)
-    write_json(folder / "config.json", to_ecosystem(model.net.config) | ids)
-    write_json(folder / "generation_config.json", to_generation_config(model.generation) | ids)
+    save_parts(model, folder)
+    write_json(folder / "config.json", to_ecosystem(model.net.config) | special_ids(model))
     save_tensors(folder / "model.safetensors", {name: t.float() for name, t in model.net.state_dict().items()})
+
+
+def save_parts(model: Model[Decoder], folder: Path) -> None:
+    """Write the tokenizer and the defaults of generation."""
+    if (codec := model.parts.get("codec")) is not None:
+        codec.save(folder)
+    write_json(folder / "generation_config.json", to_generation_config(model.generation) | special_ids(model))
+
+
+def special_ids(model: Model[Decoder]) -> dict[str, int | None]:
+    """The tokens that the ecosystem's configs name."""
+    codec: Bpe | None = model.parts.get("codec")
+    if codec is None:
+        return dict.fromkeys(("bos_token_id", "eos_token_id", "pad_token_id"))
+    return {"bos_token_id": codec.opener[0], "eos_token_id": codec.end_id, "pad_token_id": codec.pad_id}
 
 
 def recognises(folder: Path) -> bool:
@@ -67,7 +77,15 @@ def read(folder: Path) -> tuple[LanguageConfig, Decoder, dict[str, Any], dict[st
         ModelError: A file is missing, damaged or does not fit the others, or the model is of another kind.
     """
     config = from_ecosystem(read_object(folder / "config.json"), folder / "config.json")
-    net = read_net(config, folder)
+    return config, read_net(config, folder), *read_parts(folder, config)
+
+
+def read_parts(folder: Path, config: LanguageConfig) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Read the tokenizer and the defaults of generation, as far as they are there.
+
+    Raises:
+        ModelError: They are damaged, or there are more tokens than the config has.
+    """
     parts: dict[str, Any] = {}
     if (folder / "tokenizer.json").exists():
         codec = parts["codec"] = Bpe.load(folder)
@@ -79,7 +97,7 @@ def read(folder: Path) -> tuple[LanguageConfig, Decoder, dict[str, Any], dict[st
                 fix="copy both from the same model",
             )
     generation = folder / "generation_config.json"
-    return config, net, parts, from_generation_config(read_object(generation)) if generation.exists() else {}
+    return parts, from_generation_config(read_object(generation)) if generation.exists() else {}
 
 
 def read_net(config: LanguageConfig, folder: Path) -> Decoder:
