@@ -60,6 +60,24 @@ def read_json(path: Path) -> Any:
 
 
 @contextlib.contextmanager
+def file_atomic(path: Path) -> Generator[Path]:
+    """Let a library write a file beside, then rename it into place; on an error nothing of it remains.
+
+    An existing file at `path` is replaced. The name beside keeps the suffix, which tells some libraries what to write.
+    """
+    beside = path.with_name(f".{os.getpid()}.{path.name}")
+    with mending(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            yield beside
+            sync(beside)
+            beside.replace(path)
+            sync(path.parent)
+        finally:
+            beside.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
 def folder_atomic(path: Path) -> Generator[Path]:
     """Fill a folder beside, then rename it into place; on an error nothing of it remains.
 
