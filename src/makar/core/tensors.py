@@ -1,9 +1,8 @@
 """Tensor files: safetensors, checked before a byte is believed."""
 
 import hashlib
-import json
-import struct
-from collections.abc import Iterable, Mapping
+from collections.abc import Generator, Iterable, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -44,20 +43,30 @@ def load_tensors(path: Path) -> dict[str, Tensor]:
     Raises:
         ModelError: The file is missing, truncated, padded or not safetensors.
     """
+    with opened(path) as file:
+        return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+
+
+def tensor_metadata(path: Path) -> dict[str, str]:
+    """The metadata of a tensor file, without reading tensors.
+
+    Raises:
+        ModelError: The file is missing, truncated, padded or not safetensors.
+    """
+    with opened(path) as file:
+        return file.metadata() or {}
+
+
+@contextmanager
+def opened(path: Path) -> Generator[safe_open]:
+    """A tensor file; what is wrong with it is said."""
     try:
         with safe_open(path, framework="pt") as file:
-            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            yield file
     except FileNotFoundError:
         raise ModelError("tensor file is missing", where=path, fix="copy the whole folder again") from None
     except SafetensorError as fault:
         raise ModelError(f"tensor file is damaged: {fault}", where=path, fix="copy or download it again") from None
-
-
-def tensor_metadata(path: Path) -> dict[str, str]:
-    """The metadata of a tensor file, without reading tensors."""
-    with path.open("rb") as file:
-        (length,) = struct.unpack("<Q", file.read(8))
-        return json.loads(file.read(length)).get("__metadata__", {})
 
 
 def hash_tensors(tensors: Mapping[str, Tensor]) -> str:

@@ -1,4 +1,4 @@
-"""Opens a model, however it is named: a model folder, a run folder, or a run's name."""
+"""Opens a model, however it is named: a model folder, an adapter's folder, a run folder, or a run's name."""
 
 import difflib
 import json
@@ -7,10 +7,11 @@ from typing import Any
 
 from makar.core.errors import ModelError
 from makar.core.nouns import Model
+from makar.engine.adapters import CONFIG, base_of, is_adapter, load_adapter, merged
 from makar.families.table import CONFIGS, family
 
-INDEXES = ("config.json", "model_index.json")
-"""The file that says what a model folder holds: a model of transformers or diffusers, or a pipeline of several."""
+INDEXES = (CONFIG, "config.json", "model_index.json")
+"""The file that says what a folder holds: an adapter, a model of transformers or diffusers, a pipeline of several."""
 
 RUNS = Path("runs")
 """Where runs lie that are called by their name alone."""
@@ -20,13 +21,31 @@ def open_model(path: Path | str) -> Model[Any]:
     """Open a model.
 
     Args:
-        path: A model folder (config.json and weights), a run folder (its `model/` is opened), or the name of a run
-            under `./runs`.
+        path: A model folder (config.json and weights), an adapter's folder (its base is opened, and an adapter that
+            this may be is merged), a run folder (its `model/` is opened), or the name of a run under `./runs`.
 
     Raises:
         ModelError: There is no such folder, it holds no model, no family knows it, or its files are damaged.
     """
     folder = find_model(Path(path))
+    adapters: list[Path] = []
+    while is_adapter(folder):
+        if folder in adapters:
+            raise ModelError("these adapters are each other's base", where=folder, fix="name the model below them")
+        adapters.append(folder)
+        folder = find_model(base_of(folder))
+    model = open_plain(folder)
+    for adapter in reversed(adapters):
+        model = load_adapter(merged(model), adapter)
+    return model
+
+
+def open_plain(folder: Path) -> Model[Any]:
+    """Open a model folder by the family that knows it.
+
+    Raises:
+        ModelError: None does, or the files are damaged.
+    """
     for name in CONFIGS:
         found = family(name)
         if found.folder.recognises(folder):

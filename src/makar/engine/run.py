@@ -13,6 +13,7 @@ from torch import nn
 from makar.core.device import memory_available
 from makar.core.errors import ModelError, Refused
 from makar.core.nouns import Chunk, Guard, Model, Request, Sampler, State
+from makar.nets.lora import BASE, answering, check_name
 
 SHARE = 0.25
 """How much of the free memory the states of all rows may take; the rest is for what a step needs meanwhile."""
@@ -61,9 +62,12 @@ class Engine:
         admitted = deque[tuple[int, Request]]()
         for row, request in enumerate(requests):
             try:
-                admitted.append((row, self._see(request)))
+                seen = self._see(request)
             except Refused as refusal:
                 yield refused(row, refusal)
+                continue
+            check_name(self.model.net, seen.adapter or BASE)
+            admitted.append((row, seen))
         with eval_mode(self.model):
             yield from self._loop(sampler, admitted)
 
@@ -90,12 +94,14 @@ class Engine:
             # Inference mode never spans a yield: it belongs to the thread, and would reach into the reader's code.
             with torch.inference_mode():
                 if joining:
-                    fresh = sampler.start(self.model, [request for _, request in joining])
+                    with answering(self.model.net, [request.adapter for _, request in joining]):
+                        fresh = sampler.start(self.model, [request for _, request in joining])
                     state = join(state, fresh) if running else fresh
                     running += joining
                     if len(running) == 1 and waiting:
                         continue
-                state, chunks = sampler.step(self.model, state)
+                with answering(self.model.net, [request.adapter for _, request in running]):
+                    state, chunks = sampler.step(self.model, state)
             done: set[int] = set()
             for chunk in chunks:
                 if chunk.row in done:
