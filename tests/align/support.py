@@ -1,9 +1,13 @@
 """Tiny models and rows for the tests of alignment."""
 
 import copy
+import functools
 
 import torch
 
+from makar.align.rewards import Reward, each
+from makar.align.rollouts import Prompt
+from makar.codecs.bpe import SMALLEST, train_bpe
 from makar.core.nouns import Model
 from makar.core.random import Rng
 from makar.families.language.config import LanguageConfig
@@ -74,3 +78,30 @@ def run(objective, model, batch, micro=None):
             logs[name] = logs.get(name, 0.0) + value
     grads = {n: p.grad / count for n, p in model.net.named_parameters() if p.grad is not None}
     return float(total / count), {name: float(v / count) for name, v in logs.items()}, grads
+
+
+@functools.cache
+def codec():
+    return train_bpe(["1+2=3 4+5=9 6+7=13 8+0=8 "], SMALLEST)
+
+
+def writer(seed=0, width=32, context=24, **more):
+    """A tiny model with a tokenizer whose tokens are single bytes."""
+    config = LanguageConfig(
+        vocab_size=codec().vocab_size,
+        hidden_size=width,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        max_position_embeddings=context,
+        **more,
+    )
+    torch.manual_seed(seed)
+    return Model(FAMILY, config, Decoder(config), {"codec": codec()})
+
+
+def asked(*texts):
+    return [Prompt(tuple(codec().ids(text)), text, {"answer": text[::-1]}) for text in texts]
+
+
+def rewarded(rule, name="rule", weight=1.0):
+    return Reward(name, each(rule), weight, name)

@@ -1,0 +1,342 @@
+"""What an answer earns: one table of rules. Imports no torch, but where a reward model is asked for."""
+
+import hashlib
+import importlib.util
+import inspect
+import math
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, cast
+
+from pydantic import TypeAdapter, ValidationError
+
+from makar.core.config import nearest
+from makar.core.errors import InputError, RecipeError, UserError
+from makar.measure.pronounce import words
+from makar.measure.verse import SHORTEST, meters_of, rhymes_of
+
+
+@dataclass(frozen=True)
+class Case:
+    """One answer, as a rule sees it.
+
+    Args:
+        prompt: What was asked, as text.
+        answer: What was answered.
+        row: The prompt's record with all its fields, such as "answer".
+        reason: Why the answer ended: "stop" or "length".
+        ids: Prompt and answer as token ids.
+    """
+
+    prompt: str
+    answer: str
+    row: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    reason: str | None = "stop"
+    ids: tuple[int, ...] = ()
+
+
+Rule = Callable[[Case], float]
+Judge = Callable[[Sequence[Case]], Sequence[float]]
+
+
+@dataclass(frozen=True)
+class Reward:
+    """A judge and how much it counts.
+
+    Args:
+        name: For the metrics and for errors.
+        judge: From cases to numbers.
+        weight: In the sum of all rewards.
+        where: What to name when it fails: the rule, or the person's function.
+    """
+
+    name: str
+    judge: Judge
+    weight: float = 1.0
+    where: str = ""
+
+
+def each(rule: Rule) -> Judge:
+    """A judge that looks at one case after the other."""
+    return lambda cases: [rule(case) for case in cases]
+
+
+def verse_lines(case: Case) -> list[list[str]]:
+    """The words of each line that has any."""
+    return [found for line in case.answer.splitlines() if (found := words(line))]
+
+
+def rhyme(scheme: Literal["rhymed", "couplet", "alternating", "enclosed"] = "rhymed") -> Judge:
+    """The share of lines that rhyme, times the share of different words at their ends: one rhyme all along is dull.
+
+    Args:
+        scheme: With a line at most three away, or one, two or three away.
+    """
+
+    def rule(case: Case) -> float:
+        lines = verse_lines(case)
+        if not lines:
+            return 0.0
+        return rhymes_of(lines)[scheme] / len(lines) * len({line[-1] for line in lines}) / len(lines)
+
+    return each(rule)
+
+
+def meter() -> Judge:
+    """The share of lines that keep the poem's meter; 0 for fewer than four lines, which prove none."""
+
+    def rule(case: Case) -> float:
+        lines = verse_lines(case)
+        return sum(found is not None for found in meters_of(lines)) / len(lines) if len(lines) >= SHORTEST else 0.0
+
+    return each(rule)
+
+
+UNITS: Mapping[str, Callable[[str], int]] = {
+    "words": lambda text: len(words(text)),
+    "lines": lambda text: sum(bool(line.strip()) for line in text.splitlines()),
+    "characters": len,
+}
+
+
+def length(low: int = 0, high: int = 10**9, unit: Literal["words", "lines", "characters"] = "words") -> Judge:
+    """1 inside the bounds, less in proportion outside them.
+
+    Args:
+        low: Units at least.
+        high: Units at most.
+        unit: What is counted.
+    """
+
+    def rule(case: Case) -> float:
+        count = UNITS[unit](case.answer)
+        return min(1.0, count / low if low else 1.0, high / count if count else 1.0)
+
+    return each(rule)
+
+
+def form(pattern: str) -> Judge:
+    """1 where the whole answer, less white space around it, has a form; a dot matches a line's end too."""
+    compiled = regular(pattern)
+    return each(lambda case: float(compiled.fullmatch(case.answer.strip()) is not None))
+
+
+def regex(pattern: str) -> Judge:
+    """1 where a regular expression matches somewhere in the answer."""
+    compiled = regular(pattern)
+    return each(lambda case: float(compiled.search(case.answer) is not None))
+
+
+def exact(field: str = "answer", pattern: str | None = None) -> Judge:
+    """1 where the answer is what the prompt's record says.
+
+    Args:
+        field: Of the record.
+        pattern: A regular expression; its last match in the answer (its first group, where it has one) is compared. The
+            whole answer if left out, less white space around it.
+    """
+    compiled = regular(pattern) if pattern is not None else None
+
+    def rule(case: Case) -> float:
+        if field not in case.row:
+            fix = nearest(field, list(case.row))
+            raise InputError(f"the prompt's record has no field {field!r}", value=dict(case.row), fix=fix)
+        found: str | None = case.answer
+        if compiled is not None:
+            matches = list(compiled.finditer(case.answer))
+            found = matches[-1][min(1, compiled.groups)] if matches else None
+        return float(found is not None and found.strip() == str(case.row[field]).strip())
+
+    return each(rule)
+
+
+def stop() -> Judge:
+    """1 where the model ended its answer itself and was not cut off."""
+    return each(lambda case: float(case.reason == "stop"))
+
+
+def python(function: str) -> Judge:
+    """A person's own function of (prompt, answer, row), from a file.
+
+    Args:
+        function: "file.py:name"; in a recipe "module:name" is looked for beside the recipe.
+    """
+    chosen = load_function(function)
+    return each(lambda case: chosen(case.prompt, case.answer, dict(case.row)))
+
+
+def model(path: str) -> Judge:
+    """A reward model of the same tokenizer, from its folder or its run's."""
+    from makar.align.reward_model import judge_of
+
+    return judge_of(path)
+
+
+RULES: Mapping[str, Callable[..., Judge]] = {
+    "rhyme": rhyme,
+    "meter": meter,
+    "length": length,
+    "format": form,
+    "regex": regex,
+    "exact": exact,
+    "stop": stop,
+    "python": python,
+    "model": model,
+}
+"""All rules by name; a recipe gives their arguments. Each says how good an answer is, mostly from 0 to 1."""
+
+
+def make_rewards(table: Mapping[str, float | Mapping[str, Any]]) -> list[Reward]:
+    """The rewards that a recipe names.
+
+    Args:
+        table: For each rule its weight, or a table with "weight" and the rule's options.
+
+    Raises:
+        RecipeError: No rule of that name, an option it does not know or lacks, or no reward at all.
+    """
+    if not table:
+        raise RecipeError("no reward", where="reward", fix=f"name one or more of: {', '.join(RULES)}")
+    return [make_reward(name, options) for name, options in table.items()]
+
+
+def make_reward(name: str, given: float | Mapping[str, Any]) -> Reward:
+    """One reward of a recipe; see `make_rewards`."""
+    where = f"reward.{name}"
+    options = dict(given) if isinstance(given, Mapping) else {"weight": given}
+    weight = options.pop("weight", 1.0)
+    if name not in RULES:
+        raise RecipeError("no such reward", where="reward", value=name, fix=nearest(name, list(RULES)))
+    if isinstance(weight, bool) or not isinstance(weight, int | float) or not math.isfinite(weight):
+        raise RecipeError("the weight is not a number", where=where, value=weight, fix="write it as 1.0")
+    known = inspect.signature(RULES[name]).parameters
+    for option, value in options.items():
+        if option not in known:
+            raise RecipeError(f"no such option {option!r}", where=where, fix=nearest(option, [*known, "weight"]))
+        try:
+            TypeAdapter(known[option].annotation).validate_python(value, strict=True)
+        except ValidationError as fault:
+            fix = fault.errors()[0]["msg"].replace("Input should be", "it must be")
+            raise RecipeError(f"option {option!r}", where=where, value=value, fix=fix) from None
+    for option, parameter in known.items():
+        if parameter.default is parameter.empty and option not in options:
+            raise RecipeError(f"option {option!r} is missing", where=where, fix=f"add {option!r}")
+    return Reward(name, RULES[name](**options), float(weight), str(options.get("function", name)))
+
+
+def earn(rewards: Sequence[Reward], cases: Sequence[Case], first: int = 0) -> dict[str, list[float]]:
+    """What each answer earns from each reward, before weights.
+
+    Args:
+        rewards: From `make_rewards`.
+        cases: The answers.
+        first: The number of the first row, for errors.
+
+    Raises:
+        UserError: A reward raised or gave what is no finite number; names it and the row.
+    """
+    found: dict[str, list[float]] = {}
+    for reward in rewards:
+        try:
+            found[reward.name] = values_of(reward, cases)
+        except UserError:  # look again, one by one, to name the row
+            for row, case in enumerate(cases, first):
+                try:
+                    values_of(reward, [case])
+                except UserError as fault:
+                    where = f"reward {reward.where or reward.name}, row {row}"
+                    raise InputError(fault.what, where=where, value=fault.value, fix=fault.fix) from None
+            raise
+    return found
+
+
+def values_of(reward: Reward, cases: Sequence[Case]) -> list[float]:
+    """A reward's numbers, checked."""
+    try:
+        values = [float(value) for value in reward.judge(cases)]
+    except UserError:
+        raise
+    except Exception as fault:
+        what = f"the reward raised {type(fault).__name__}: {fault}"
+        raise InputError(what, value=cases[0].answer, fix="mend the function") from fault
+    for case, value in zip(cases, values, strict=True):
+        if not math.isfinite(value):
+            what = f"the reward gave {value}"
+            raise InputError(what, value=case.answer, fix="return a finite number for every answer")
+    return values
+
+
+def regular(pattern: str) -> re.Pattern[str]:
+    """A regular expression of a recipe.
+
+    Raises:
+        RecipeError: It is none.
+    """
+    try:
+        return re.compile(pattern, re.DOTALL)
+    except re.error as fault:
+        raise RecipeError(f"not a regular expression: {fault}", where="reward", value=pattern) from None
+
+
+def split_name(function: str) -> tuple[Path, str]:
+    """The file and the name of "file.py:name".
+
+    Raises:
+        RecipeError: It is of another form, or there is no such file.
+    """
+    place, colon, name = function.rpartition(":")
+    if not colon or not name.isidentifier() or not place:
+        raise RecipeError("not a function", where="reward.python", value=function, fix="write it as module:function")
+    path = Path(place)
+    if not path.is_file():
+        fix = "put the module beside the recipe"
+        raise RecipeError("no such file", where="reward.python", value=str(path), fix=fix)
+    return path, name
+
+
+def load_function(function: str) -> Callable[[str, str, dict[str, Any]], float]:
+    """Load "file.py:name".
+
+    Raises:
+        RecipeError: The file does not load, or holds no such function.
+    """
+    path, name = split_name(function)
+    spec = importlib.util.spec_from_file_location(f"makar_reward_{path.stem}", path)
+    assert spec is not None and spec.loader is not None, "it ends in .py"  # noqa: PT018
+    module = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+    except Exception as fault:
+        what = f"the module does not load: {type(fault).__name__}: {fault}"
+        raise RecipeError(what, where=path, fix="mend it") from fault
+    chosen: Any = vars(module).get(name)
+    if not callable(chosen):
+        known = [key for key, value in vars(module).items() if callable(value) and not key.startswith("_")]
+        raise RecipeError("no such function", where=path, value=name, fix=nearest(name, known))
+    return cast(Callable[[str, str, dict[str, Any]], float], chosen)
+
+
+def beside(table: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    """A recipe's rewards with "module:function" as the absolute path of a module beside the recipe.
+
+    Args:
+        table: As it stands in the recipe.
+        folder: The recipe's.
+    """
+    found = dict(table)
+    chosen = found.get("python")
+    if isinstance(chosen, Mapping) and isinstance(chosen.get("function"), str):
+        place, colon, name = chosen["function"].rpartition(":")
+        path = Path(place if place.endswith(".py") else f"{place.replace('.', '/')}.py")
+        found["python"] = {**chosen, "function": f"{(folder / path).absolute()}{colon}{name}"}
+    return found
+
+
+def source_hash(table: Mapping[str, Any]) -> str | None:
+    """The SHA-256 of a person's own function's file, by which a checkpoint knows its reward; None without one."""
+    chosen = table.get("python")
+    if not isinstance(chosen, Mapping) or not isinstance(chosen.get("function"), str):
+        return None
+    return hashlib.sha256(split_name(chosen["function"])[0].read_bytes()).hexdigest()
