@@ -310,7 +310,8 @@ def test_saving_keeps_a_foreign_folders_settings_and_chat_template(bpe, tmp_path
     template = processors.ByteLevel()
     foreign(bpe, tmp_path, template, eos_token=END, model_max_length=77).save(tmp_path / "a")
     kept = json.loads((tmp_path / "a" / "tokenizer_config.json").read_text())
-    assert kept["chat_template"] == "{{ messages }}"
+    assert (tmp_path / "a" / "chat_template.jinja").read_text() == "{{ messages }}"
+    assert "chat_template" not in kept
     assert kept["model_max_length"] == 77
     assert (tmp_path / "a" / "tokenizer.json").read_bytes() == (tmp_path / "tokenizer.json").read_bytes()
 
@@ -354,3 +355,29 @@ def test_a_llama_2_folder_reads_and_streams(sentencepiece, text):
 def test_a_llama_2_folder_shares_tokens_between_words(sentencepiece):
     tokens = sentencepiece.ids("the the")
     assert tokens == [1, sentencepiece.vocab_size - 1, sentencepiece.vocab_size - 1]
+
+
+def test_what_ends_an_answer_is_the_end_of_the_text_and_whatever_a_model_adds(bpe):
+    assert bpe.ends == (bpe.end_id,)
+    speaking = bpe.speaking((2,), "{{ messages }}")
+    assert speaking.ends == (2, bpe.end_id)
+    assert speaking.speaking((2, 0)).ends == (2, 0)
+    assert speaking.chat_template == "{{ messages }}"
+    assert speaking.hash == bpe.hash
+    assert bpe.chat_template is None
+
+
+def test_a_special_token_may_take_the_space_beside_it_along(bpe, tmp_path):
+    import transformers
+
+    data = json.loads(bpe.source)
+    for token in data["added_tokens"]:
+        token["rstrip"] = token["content"] == "<|im_end|>"
+        token["lstrip"] = token["content"] == "<|im_start|>"
+    greedy = Bpe(json.dumps(data), bpe.settings)
+    greedy.save(tmp_path)
+    theirs = transformers.AutoTokenizer.from_pretrained(tmp_path)
+    text = "a <|im_end|> \n b\n <|im_start|> user<|im_start|>"
+    ids, spans = greedy.template_tokens(text)
+    assert ids == theirs(text, add_special_tokens=False).input_ids
+    assert "".join(text[begin:end] for begin, end in spans) == text

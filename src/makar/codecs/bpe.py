@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, final
 
 import torch
-from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+from tokenizers import AddedToken, Encoding, Regex, Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 
 from makar.codecs.stream import TextStream, token_bytes
 from makar.core.errors import InputError, ModelError, RecipeError
@@ -68,13 +68,14 @@ class Bpe:
 
     Args:
         source: The text of tokenizer.json, kept as it is: a saved copy is the same file.
-        settings: The content of tokenizer_config.json.
+        settings: The content of tokenizer_config.json, and the chat template.
+        ends: Ids of further tokens that end an answer, such as the end of a turn.
 
     Raises:
         ModelError: Not a tokenizer, or it names no end-of-text token.
     """
 
-    def __init__(self, source: str, settings: Mapping[str, Any]) -> None:
+    def __init__(self, source: str, settings: Mapping[str, Any], ends: Sequence[int] = ()) -> None:
         self.source = source
         self.settings = dict(settings)
         try:
@@ -95,6 +96,8 @@ class Bpe:
             )
         self.end_id: int = end
         self.pad_id: int = end if pad is None else pad
+        self.ends: tuple[int, ...] = tuple(dict.fromkeys((*ends, end)))
+        """What ends an answer: the end of a turn, where the model takes turns, and the end of the text."""
 
         plain, whole = self._encode("a"), self._tokenizer.encode("a").ids
         before = next((k for k in range(len(whole)) if whole[k : k + len(plain)] == plain), 0)
@@ -129,14 +132,38 @@ class Bpe:
             raise ModelError(f"not a tokenizer: {fault}", where=folder, fix="copy the folder again") from None
 
     def save(self, folder: Path) -> None:
-        """Write tokenizer.json, tokenizer_config.json and special_tokens_map.json, as transformers reads them."""
+        """Write tokenizer.json, tokenizer_config.json and special_tokens_map.json, as transformers reads them.
+
+        A chat template lies beside them in chat_template.jinja; several of them, by name, stay in the settings.
+        """
         with mending(folder):
             folder.mkdir(parents=True, exist_ok=True)
         write_atomic(folder / "tokenizer.json", self.source)
-        write_json(folder / "tokenizer_config.json", self.settings)
+        settings = dict(self.settings)
+        if isinstance(settings.get("chat_template"), str):
+            write_atomic(folder / "chat_template.jinja", settings.pop("chat_template"))
+        write_json(folder / "tokenizer_config.json", settings)
         write_json(
             folder / "special_tokens_map.json", {k: v for k, v in self.settings.items() if k.endswith("_token") and v}
         )
+
+    def speaking(self, ends: Sequence[int], chat_template: str | None = None) -> "Bpe":
+        """The same tokenizer for a model that takes turns.
+
+        Args:
+            ends: Ids of tokens that end an answer, besides the end of the text.
+            chat_template: How a conversation is written, in Jinja; None leaves it as it is.
+        """
+        more = {} if chat_template is None else {"chat_template": chat_template}
+        return Bpe(self.source, self.settings | more, ends)
+
+    @cached_property
+    def chat_template(self) -> str | None:
+        """How a conversation is written, in Jinja; of several, the one named "default"."""
+        found: Any = self.settings.get("chat_template")
+        if isinstance(found, list):
+            found = {each.get("name"): each.get("template") for each in found if isinstance(each, dict)}.get("default")
+        return found if isinstance(found, str) else None
 
     @cached_property
     def hash(self) -> str:
@@ -173,13 +200,29 @@ class Bpe:
 
     def template_ids(self, text: str) -> list[int]:
         """Token ids of a template that the program itself wrote: spellings of special tokens become those tokens."""
+        return self.template_tokens(text)[0]
+
+    def template_tokens(self, text: str, guard: str = "") -> tuple[list[int], list[tuple[int, int]]]:
+        """Token ids as `template_ids` gives them, and the characters of the text that each stands for.
+
+        Args:
+            text: A template with its contents filled in.
+            guard: A character that stands inside spellings that must stay text; it is left out of the text.
+        """
         ids: list[int] = []
+        spans: list[tuple[int, int]] = []
+        begin = 0
         for place, piece in enumerate(self._spellings.split(text)):
+            plain = piece.replace(guard, "") if guard else piece
             if place % 2:
-                ids.append(self.special[piece])
-            elif piece:
-                ids += self._encode(piece)
-        return ids
+                ids.append(self.special[piece.strip()])
+                spans.append((begin, begin + len(plain)))
+            elif plain:
+                found = self._encoding(plain)
+                ids += found.ids
+                spans += [(begin + first, begin + last) for first, last in found.offsets]
+            begin += len(plain)
+        return ids, spans
 
     def text(self, ids: Iterable[int], special: bool = False) -> str:  # noqa: FBT001, FBT002
         """The text of token ids; bytes that are not UTF-8 become U+FFFD.
@@ -208,8 +251,11 @@ class Bpe:
         return [self.text(ids[:length]) for ids, length in pairs]
 
     def _encode(self, text: str) -> list[int]:
+        return self._encoding(text).ids
+
+    def _encoding(self, text: str) -> Encoding:
         try:
-            return self._tokenizer.encode(text, add_special_tokens=False).ids
+            return self._tokenizer.encode(text, add_special_tokens=False)
         except TypeError:
             near = re.search("[\ud800-\udfff]", text)
             if near is None:
@@ -236,8 +282,11 @@ class Bpe:
 
     @cached_property
     def _spellings(self) -> re.Pattern[str]:
-        longest_first = sorted(self.special, key=len, reverse=True)
-        return re.compile(f"({'|'.join(map(re.escape, longest_first))})")
+        """The special tokens, longest first; some take the white space beside them along."""
+        added = self._tokenizer.get_added_tokens_decoder()
+        longest_first = sorted((added[number] for number in self.special.values()), key=lambda t: -len(t.content))
+        spaced = [(t, r"\s*" * t.lstrip, r"\s*" * t.rstrip) for t in longest_first]
+        return re.compile("|".join(f"{left}{re.escape(t.content)}{right}" for t, left, right in spaced).join("()"))
 
     @cached_property
     def _tables(self) -> tuple[list[bytes], list[bytes], bool]:

@@ -1,0 +1,340 @@
+"""Conversations to token ids: the chat template that travels with a model, and which tokens are the assistant's.
+
+The ids are those that transformers gives, but for one thing: where somebody's content spells a special token, it stays
+text. A guard, a character that occurs nowhere else, is put inside such spellings before the template sees them and
+taken out when the rendered text has been split at the special tokens that the template itself wrote.
+"""
+
+import json
+import re
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property, partial
+from itertools import islice
+from typing import Any, final
+
+from jinja2 import Template, TemplateError
+
+from makar.codecs.bpe import Bpe
+from makar.codecs.purse import purse
+from makar.codecs.sandbox import compiled, marking
+from makar.core.errors import InputError, ModelError
+from makar.core.messages import Message, fault_in
+
+Span = tuple[int, int]
+"""Where a piece of text begins and ends, in characters."""
+
+MEND = "use another template, or ask its author"
+
+LONGEST_SOURCE = 1 << 16
+"""Characters of a template; the longest in use have a quarter of it."""
+
+ROLE_TOKENS = ("bos_token", "eos_token", "pad_token", "unk_token", "sep_token", "cls_token", "mask_token")
+"""What a template may call by the name of its role."""
+
+REASONING = ("reasoning_content", "thinking", "reasoning")
+"""Names of what an assistant thought; templates read one of the first two."""
+
+TEMPLATE = """\
+{%- if tools %}
+    {{- '<|im_start|>system\\n' }}
+    {%- if messages[0].role == 'system' %}
+        {{- messages[0].content + '\\n\\n' }}
+    {%- endif %}
+    {{- 'These tools can be called:\\n' }}
+    {%- for tool in tools %}
+        {{- tool | tojson + '\\n' }}
+    {%- endfor %}
+    {{- 'A call is written as <tool_call>{"name": ..., "arguments": ...}</tool_call>.<|im_end|>\\n' }}
+{%- elif messages[0].role == 'system' %}
+    {{- '<|im_start|>system\\n' + messages[0].content + '<|im_end|>\\n' }}
+{%- endif %}
+{%- for message in messages if message.role != 'system' %}
+    {{- '<|im_start|>' + message.role + '\\n' }}
+    {%- if message.role == 'assistant' %}
+        {%- generation %}
+        {{- message.content or '' }}
+        {%- for call in message.tool_calls or [] %}
+            {%- set called = call.function or call %}
+            {{- '<tool_call>' }}
+            {{- {'name': called.name, 'arguments': called.arguments} | tojson }}
+            {{- '</tool_call>' }}
+        {%- endfor %}
+        {{- '<|im_end|>' }}
+        {%- endgeneration %}
+        {{- '\\n' }}
+    {%- else %}
+        {{- message.content + '<|im_end|>\\n' }}
+    {%- endif %}
+{%- endfor %}
+{%- if add_generation_prompt %}
+    {{- '<|im_start|>assistant\\n' }}
+{%- endif %}
+"""
+"""ChatML over the special tokens of every tokenizer trained here, with tools."""
+
+
+@final
+@dataclass(frozen=True)
+class ChatTemplate:
+    """How conversations are written as text.
+
+    Args:
+        source: Jinja, as transformers has it.
+    """
+
+    source: str
+
+    @cached_property
+    def template(self) -> Template:
+        """The source, compiled.
+
+        Raises:
+            ModelError: It is too long, not Jinja, or asks for what no template may have.
+        """
+        if len(self.source) > LONGEST_SOURCE:
+            raise ModelError("the chat template is too long", value=f"{len(self.source)} characters", fix=MEND)
+        try:
+            return compiled(self.source)
+        except TemplateError as fault:
+            raise ModelError(f"the chat template is refused: {fault.message}", fix=MEND) from None
+        except (SyntaxError, RecursionError, MemoryError, ValueError, TypeError) as fault:
+            raise ModelError(f"the chat template cannot be read: {type(fault).__name__}", fix=MEND) from None
+
+    @property
+    def marks(self) -> bool:
+        """Whether it says itself what the assistant writes."""
+        return "endgeneration" in self.source
+
+    def render(self, messages: Sequence[Message], marks: tuple[str, str] = ("", ""), **variables: Any) -> str:
+        """A conversation as text.
+
+        Args:
+            messages: Plain data, already checked.
+            marks: What to put before and after all that the assistant writes.
+            variables: What the template can see besides: tools, add_generation_prompt, names of special tokens.
+
+        Raises:
+            InputError: The template refuses the conversation, fails, or does more than a template may.
+        """
+        template = self.template
+        try:
+            with purse(), marking(marks):
+                return template.render(messages=messages, **variables)
+        except TemplateError as fault:
+            raise InputError(f"the chat template stops: {fault.message}", fix=MEND) from None
+        except Exception as fault:  # somebody else's program: whatever it stumbles over is its own fault
+            what = " ".join(f"{type(fault).__name__}: {fault}"[:200].split())
+            raise InputError(f"the chat template fails: {what}", fix=MEND) from None
+
+
+def chat_ids(
+    codec: Bpe, template: ChatTemplate, messages: Sequence[Message], tools: Sequence[Any] | None = None
+) -> tuple[list[int], list[bool]]:
+    """Token ids of a whole conversation, and which of them the assistant has to say.
+
+    Args:
+        codec: The tokenizer.
+        template: How a conversation is written.
+        messages: Who says what, in order.
+        tools: What the assistant may call, as JSON schemas.
+
+    Returns:
+        Ids as transformers gives them, and a mask that includes the token that ends each of the assistant's turns.
+
+    Raises:
+        InputError: The conversation is not one, or nothing in it is the assistant's.
+        ModelError: The template is refused, or does not let the assistant's tokens be found.
+    """
+    writing = Writing.of(codec, template, messages, tools)
+    text, spans = writing.marked() if template.marks else writing.compared()
+    ids, places = codec.template_tokens(text, writing.guard)
+    clean, plain = partial(text.count, writing.guard, 0), text.replace(writing.guard, "")
+    mask = [False] * len(ids)
+    special = frozenset(codec.special.values())
+    for begin, end in ((begin - clean(begin), end - clean(end)) for begin, end in spans):
+        inside = range(
+            bisect_right(places, begin, key=lambda span: span[1]), bisect_left(places, end, key=lambda s: s[0])
+        )
+        for k in turn(inside, ids, special, plain, places, exact=template.marks):
+            mask[k] = True
+    if not any(mask):
+        raise InputError("nothing in the conversation is the assistant's", fix="give an assistant's message")
+    return ids, mask
+
+
+def prompt_ids(
+    codec: Bpe, template: ChatTemplate, messages: Sequence[Message], tools: Sequence[Any] | None = None
+) -> list[int]:
+    """Token ids of a conversation up to where the assistant begins to speak; `chat_ids` says the rest.
+
+    Raises:
+        InputError: The conversation is not one.
+        ModelError: The template is refused.
+    """
+    writing = Writing.of(codec, template, messages, tools)
+    return codec.template_tokens(writing.text(add_generation_prompt=True), writing.guard)[0]
+
+
+def end_of_turn(codec: Bpe, template: ChatTemplate) -> int:
+    """The token by which the assistant says that it has finished.
+
+    Raises:
+        ModelError: The template ends a turn with none.
+    """
+    ids, mask = chat_ids(codec, template, [{"role": "user", "content": "?"}, {"role": "assistant", "content": "!"}])
+    special = frozenset(codec.special.values())
+    return next(token for token, learned in reversed([*zip(ids, mask, strict=True)]) if learned and token in special)
+
+
+def template_of(codec: Bpe) -> ChatTemplate:
+    """The tokenizer's own template, or else ours.
+
+    Raises:
+        ModelError: It has none, nor the special tokens of ours.
+    """
+    if codec.chat_template is not None:
+        return ChatTemplate(codec.chat_template)
+    if not {"<|im_start|>", "<|im_end|>"} <= codec.special.keys():
+        raise ModelError("the tokenizer has no chat template", fix="put a chat_template.jinja beside tokenizer.json")
+    return ChatTemplate(TEMPLATE)
+
+
+@final
+@dataclass(frozen=True)
+class Writing:
+    """One conversation on its way to text.
+
+    Args:
+        template: How it is written.
+        messages: Plain data, spellings of special tokens guarded.
+        variables: What else the template sees.
+        guard: The character that guards them.
+        marks: Two characters that occur nowhere, for what the assistant writes.
+    """
+
+    template: ChatTemplate
+    messages: list[Message]
+    variables: Mapping[str, Any]
+    guard: str
+    marks: tuple[str, str]
+
+    @staticmethod
+    def of(codec: Bpe, template: ChatTemplate, messages: Sequence[Message], tools: Sequence[Any] | None) -> "Writing":
+        """Check a conversation and guard what is in it."""
+        fault = fault_in(messages)
+        if fault is not None:
+            raise InputError(fault[0], value=list(messages), fix=fault[1])
+        try:
+            plain = json.dumps([messages, tools], ensure_ascii=False)
+        except (TypeError, ValueError) as wrong:
+            raise InputError(f"the conversation is not plain data: {wrong}", fix="give texts, numbers, lists") from None
+        used = frozenset(plain + template.source)
+        guard, before, after = islice((c for c in map(chr, range(0xF0000, 0xFFFFE)) if c not in used), 3)
+        spellings = re.compile("|".join(re.escape(name) for name in sorted(codec.special, key=len, reverse=True)))
+        safe = guarded(json.loads(plain), spellings, guard)
+        names = {role: content for role in ROLE_TOKENS if (content := spelled(codec.settings.get(role))) is not None}
+        return Writing(
+            template, [named(message) for message in safe[0]], {**names, "tools": safe[1]}, guard, (before, after)
+        )
+
+    def text(self, count: int | None = None, *, add_generation_prompt: bool = False) -> str:
+        """The first so many messages as text."""
+        messages = self.messages[:count]
+        return self.template.render(messages, **self.variables, add_generation_prompt=add_generation_prompt)
+
+    def marked(self) -> tuple[str, list[Span]]:
+        """The text, and where the template itself says that the assistant writes."""
+        variables = {**self.variables, "add_generation_prompt": False}
+        pieces = re.split(f"([{''.join(self.marks)}])", self.template.render(self.messages, self.marks, **variables))
+        text, spans, begin = "", list[Span](), 0
+        for piece in pieces:
+            if piece == self.marks[0]:
+                begin = len(text)
+            elif piece == self.marks[1]:
+                spans.append((begin, len(text)))
+            else:
+                text += piece
+        return text, spans
+
+    def compared(self) -> tuple[str, list[Span]]:
+        """The text, and where the assistant writes: what each of its messages adds behind a prompt for it.
+
+        Raises:
+            ModelError: The text so far is not how the whole begins: the template writes earlier turns anew.
+        """
+        whole, spans = self.text(), list[Span]()
+        for place, message in enumerate(self.messages):
+            if message["role"] == "assistant":
+                before = self.text(place, add_generation_prompt=True)
+                upto = self.text(place + 1)
+                if not (upto.startswith(before) and whole.startswith(upto)):
+                    raise ModelError(
+                        "the chat template does not say which tokens are the assistant's, and they cannot be found: it "
+                        "writes earlier turns anew when later ones come",
+                        fix="put {% generation %} and {% endgeneration %} around what the assistant says",
+                    )
+                spans.append((len(before), len(upto)))
+        return whole, spans
+
+
+def turn(
+    inside: range,
+    ids: Sequence[int],
+    special: frozenset[int],
+    text: str,
+    places: Sequence[Span],
+    *,
+    exact: bool,
+) -> Iterator[int]:
+    """The tokens of one of the assistant's turns, with the one that ends it.
+
+    Args:
+        inside: Tokens that lie in what the assistant writes.
+        ids: All tokens.
+        special: Ids of special tokens, one of which ends a turn.
+        text: What they are the tokens of.
+        places: Where each lies in it.
+        exact: All of them count, as the template says; else nothing behind the end of the turn.
+
+    Raises:
+        ModelError: No special token ends the turn, so that a model could not learn to stop.
+    """
+    if not inside:
+        return
+    last = next((k for k in reversed(inside) if ids[k] in special), None)
+    if last is not None and not text[places[last][1] : places[inside[-1]][1]].strip():
+        yield from inside if exact else range(inside[0], last + 1)
+        return
+    behind = inside[-1] + 1
+    if behind == len(ids) or ids[behind] not in special:
+        raise ModelError(
+            "the chat template ends the assistant's turn with no special token: the model would never stop",
+            fix="end it with the tokenizer's end-of-text token, or another special one",
+        )
+    yield from (*inside, behind)
+
+
+def guarded(value: Any, spellings: re.Pattern[str], guard: str) -> Any:
+    """Plain data with a guard behind the first character of all that spells a special token."""
+    if isinstance(value, str):
+        return spellings.sub(lambda found: found[0][0] + guard + found[0][1:], value)
+    if isinstance(value, list):
+        return [guarded(item, spellings, guard) for item in value]
+    if isinstance(value, dict):
+        return {guarded(k, spellings, guard): guarded(item, spellings, guard) for k, item in value.items()}
+    return value
+
+
+def named(message: Message) -> Message:
+    """A message as templates expect it: nothing that is None, and thoughts under each name that is in use."""
+    said = {key: value for key, value in message.items() if value is not None}
+    thoughts = next((said[name] for name in REASONING if name in said), None)
+    return said if thoughts is None else {"thinking": thoughts, **said, "reasoning_content": thoughts}
+
+
+def spelled(token: Any) -> str | None:
+    """How the settings of a tokenizer spell a token: as a string, or an object that holds one."""
+    content = token.get("content") if isinstance(token, dict) else token
+    return content if isinstance(content, str) else None
