@@ -296,7 +296,7 @@ def test_a_template_may_refuse_a_conversation_in_its_own_words(bpe):
 
 
 def test_a_long_conversation_is_within_the_limits(bpe):
-    messages = [{"role": "system", "content": "x" * 100_000}, *ASKED * 1500]
+    messages = [{"role": "system", "content": "x" * 100_000}, *ASKED * 500]
     ids, mask = chat_ids(bpe, ChatTemplate(TEMPLATE), messages)
-    assert sum(mask) > 3000
+    assert sum(mask) >= 2000
     assert len(ids) > 100_000

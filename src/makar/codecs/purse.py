@@ -16,7 +16,7 @@ from jinja2.exceptions import SecurityError
 from jinja2.runtime import Context
 from jinja2.visitor import NodeTransformer
 
-WORK, OUTPUT, SECONDS = 120_000, 1 << 24, 1.5
+WORK, OUTPUT, SECONDS = 120_000, 1 << 24, 0.8
 """Steps of one rendering (256 characters moved are one more), characters of a text, seconds of the processor."""
 
 CHARACTERS, EACH = 256, 1000
