@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.graph import increment_version
 
 from makar.core.device import Precision
 from makar.core.nouns import Batch, Model, Objective
@@ -117,6 +118,8 @@ def train_step(setting: Setting, batch: Batch, step: int, wishes: Sequence[float
                 group["lr"] = setting.config.optimizer.learning_rate * scale
             optimizer.step()
             optimizer.zero_grad()
+        # The fused optimizer writes to weights without a count; whoever keeps a copy of them must hear of it.
+        increment_version(list(player.parameters.values()))
         names.append(["loss", "count", "norm", *labels])
         vectors += [totals[:2], norm[None], totals[2:]]
     return names, torch.cat(vectors)
