@@ -78,6 +78,7 @@ class Bpe:
     def __init__(self, source: str, settings: Mapping[str, Any], ends: Sequence[int] = ()) -> None:
         self.source = source
         self.settings = dict(settings)
+        refuse_prefix(source)
         try:
             self._tokenizer = Tokenizer.from_str(source)
         except Exception as fault:  # the library raises bare Exception
@@ -271,7 +272,7 @@ class Bpe:
         """The id of the token that the settings give a role: a string, or an object with its content."""
         token = self.settings.get(role)
         content = token.get("content") if isinstance(token, dict) else token
-        return None if content is None else self._tokenizer.token_to_id(content)
+        return self._tokenizer.token_to_id(content) if isinstance(content, str) else None
 
     @cached_property
     def _cuttable(self) -> bool:
@@ -297,6 +298,20 @@ class Bpe:
         for number in self.special.values():
             bare[number] = b""
         return table, bare, strip
+
+
+def refuse_prefix(source: str) -> None:
+    """Refuse merges under a prefix: the library cuts it off each token by bytes, and ends the process inside a character.
+
+    Raises:
+        ModelError: The tokenizer has one; no byte-level BPE has.
+    """
+    try:
+        model = json.loads(source)["model"]
+    except (ValueError, KeyError, TypeError):
+        return  # no tokenizer at all: the library says so
+    if isinstance(model, dict) and model.get("continuing_subword_prefix"):
+        raise ModelError("the tokenizer is no byte-level BPE", fix="open a model of the Llama, Mistral or Qwen kind")
 
 
 def cut(text: str, size: int) -> list[str]:
