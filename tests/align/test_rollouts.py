@@ -170,21 +170,20 @@ def test_each_algorithm_teaches_an_easy_rule(tmp_path, kind):
         attach_value_head(model.net)
         more["values"] = foreseen
     source = rollouts(
-        model, rewards=[rewarded(lambda case: float(any(c.isdigit() for c in case.answer)))],
-        config={"epochs": 2}, **more,
+        model, rewards=[rewarded(lambda case: sum(c.isdigit() for c in case.answer) / 5)], **more,
     )  # fmt: skip
     objective = {"grpo": grpo, "rloo": rloo, "ppo": ppo}[kind]()
     config = TrainConfig(
-        steps=24, batch_size=48, compile="off", optimizer={"learning_rate": 0.02, "weight_decay": 0.0},
+        steps=24, batch_size=48, compile="off", optimizer={"learning_rate": 0.01, "weight_decay": 0.0},
         schedule={"name": "constant", "warmup": 0.0},
     )  # fmt: skip
     source.config = source.config.model_copy(update={"group": 12})
     fit(model, source, objective, config, seed=0, folder=tmp_path)
     lines = read_metrics(tmp_path / "metrics.jsonl")
     assert {"reward", "reward/rule", "entropy", "clipped", "length", "flat_groups", "decoding_gap"} <= lines[0].keys()
-    assert lines[0]["decoding_gap"] <= 1e-3
+    assert max(line["decoding_gap"] for line in lines) <= 1e-3  # the net that answers is the net that trains
     assert lines[0]["clipped"] == 0
-    assert sum(line["reward"] for line in lines[-4:]) / 4 > lines[0]["reward"] + 0.25
+    assert sum(line["reward"] for line in lines[-4:]) / 4 > lines[0]["reward"] + 0.5
 
 
 FORKS = multiprocessing.get_context("forkserver")

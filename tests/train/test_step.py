@@ -112,3 +112,14 @@ def test_each_player_moves_only_itself():
             if name.endswith("weight"):  # the critic's last bias cancels in a relativistic loss
                 assert torch.equal(parameter, before[name]) != name.startswith(path), name
             assert parameter.grad is None
+
+
+def test_who_keeps_a_copy_of_the_weights_hears_that_they_moved():
+    model = fresh("language")
+    objective = ALL["language"].objectives["next_token"]()
+    config = TrainConfig(steps=10, batch_size=8)
+    player = make_player(model.net, "", ALL["language"].blocks(model.net), config.optimizer, torch.float32)
+    before = {name: p._version for name, p in model.net.named_parameters()}
+    batch = ALL["language"].tiny()[1].batch(0, 8)
+    train_step(Setting(model, objective, [player], config, 0, World(), "fp32"), batch, 0, (0.0, 0.0))
+    assert all(p._version > before[name] for name, p in model.net.named_parameters())
