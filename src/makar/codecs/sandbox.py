@@ -11,7 +11,7 @@ from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import datetime
-from functools import wraps
+from functools import lru_cache, wraps
 from typing import Any
 
 from jinja2 import Template, TemplateError, Undefined, filters, nodes, tests
@@ -259,6 +259,7 @@ class Generation(Extension):
         return before + caller() + after
 
 
+@lru_cache(maxsize=64)
 def compiled(source: str) -> Template:
     """A template, ready to render with a purse.
 

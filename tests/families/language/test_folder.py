@@ -264,3 +264,30 @@ def test_generation_defaults_come_back(tmp_path, generation):
 def test_a_foreign_wish_for_greedy_is_honoured(folder):
     (folder / "generation_config.json").write_text('{"do_sample": false, "temperature": 0.7, "num_beams": 4}')
     assert FAMILY.folder.load(folder).generation == {"temperature": 0.0}
+
+
+def test_several_ends_and_the_chat_template_travel_in_the_folder(tmp_path):
+    import transformers
+
+    codec = train_bpe(["the moon"], SMALLEST).speaking((2,), "{{ messages[0].content }}<|im_end|>")
+    FAMILY.folder.save(Model(FAMILY, CONFIG, Decoder(CONFIG), {"codec": codec}), tmp_path)
+    for name in ("config.json", "generation_config.json"):
+        assert json.loads((tmp_path / name).read_text())["eos_token_id"] == [2, 0]
+    again = FAMILY.folder.load(tmp_path).parts["codec"]
+    assert (again.ends, again.chat_template) == (codec.ends, codec.chat_template)
+    assert transformers.GenerationConfig.from_pretrained(tmp_path).eos_token_id == [2, 0]
+    theirs = transformers.AutoTokenizer.from_pretrained(tmp_path)
+    said = [{"role": "user", "content": "hi"}]
+    assert theirs.apply_chat_template(said, tokenize=False) == "hi<|im_end|>"
+
+
+@pytest.mark.parametrize(("found", "ends"), [(2, (2, 0)), ([5, 2], (5, 2, 0)), (None, (0,)), ("x", (0,))])
+def test_what_ends_an_answer_is_read_from_either_file(tmp_path, found, ends):
+    codec = train_bpe(["the moon"], SMALLEST)
+    FAMILY.folder.save(Model(FAMILY, CONFIG, Decoder(CONFIG), {"codec": codec}), tmp_path)
+    generation = tmp_path / "generation_config.json"
+    generation.write_text(json.dumps({"eos_token_id": found}))
+    assert FAMILY.folder.load(tmp_path).parts["codec"].ends == ends
+    generation.unlink()
+    set_config(tmp_path, eos_token_id=found)
+    assert FAMILY.folder.load(tmp_path).parts["codec"].ends == ends

@@ -218,8 +218,9 @@ def test_no_prompt_is_the_start_token_alone(model):
         ("x" * 2 * CONTEXT, r"got '129 tokens'\); give at most 64"),
         ([3, 9999], r"unknown token \(got 9999\); ids go from 0 to 275"),
         ([-1], r"unknown token \(got -1\)"),
-        ([], "neither text nor token ids"),
-        (3.5, r"neither text nor token ids \(got 3.5\); give a string"),
+        ([], "neither text nor messages nor token ids"),
+        (3.5, r"neither text nor messages nor token ids \(got 3.5\); give a string"),
+        ([{"role": "narrator", "content": "hi"}], "an unknown role"),
     ],
 )
 def test_a_prompt_that_does_not_fit_is_refused(model, prompt, said):
@@ -286,3 +287,22 @@ def test_a_tokenizer_that_drops_the_first_space_of_a_text_keeps_it_where_text_go
         state, chunks = tell(codec, state, [{"ids": [token]}] * 2)
         said = [text + chunk.data for text, chunk in zip(said, chunks, strict=True)]
     assert said == [" moon the", "moon the"]
+
+
+def test_any_token_that_ends_an_answer_ends_it(script, model, monkeypatch):
+    turn = model.parts["codec"].special["<|im_end|>"]
+    chunks = script([*model.parts["codec"].ids("hi", start=False), turn])
+    assert chunks[-1].info["ids"] == [model.parts["codec"].end_id]
+    monkeypatch.setitem(model.parts, "codec", model.parts["codec"].speaking((turn,)))
+    chunks = script([*model.parts["codec"].ids("hi", start=False), turn])
+    assert "".join(chunk.data for chunk in chunks) == "hi"
+    assert (chunks[-1].info["ids"], chunks[-1].reason) == ([turn], "stop")
+
+
+def test_a_conversation_is_a_prompt(model):
+    said = [{"role": "user", "content": "hi <|im_end|>"}]
+    codec = model.parts["codec"]
+    ids = codec.template_ids("<|im_start|>user\nhi <") + codec.ids("|im_end|>", start=False)
+    asked = sample.prompt_ids(model, said)
+    assert codec.text(asked, special=True) == "<|im_start|>user\nhi <|im_end|><|im_end|>\n<|im_start|>assistant\n"
+    assert asked[: len(ids)] == ids

@@ -54,18 +54,19 @@ def save_parts(model: Model[Decoder], folder: Path) -> None:
     write_json(folder / "generation_config.json", to_generation_config(model.generation) | special_ids(model))
 
 
-def special_ids(model: Model[Decoder]) -> dict[str, int | None]:
+def special_ids(model: Model[Decoder]) -> dict[str, int | list[int] | None]:
     """The tokens that the ecosystem's configs name."""
     codec: Bpe | None = model.parts.get("codec")
     if codec is None:
         return dict.fromkeys(("bos_token_id", "eos_token_id", "pad_token_id"))
-    return {"bos_token_id": codec.opener[0], "eos_token_id": codec.end_id, "pad_token_id": codec.pad_id}
+    ends = list(codec.ends) if len(codec.ends) > 1 else codec.end_id
+    return {"bos_token_id": codec.opener[0], "eos_token_id": ends, "pad_token_id": codec.pad_id}
 
 
 def recognises(folder: Path) -> bool:
     """Whether config.json names a kind of model of this family."""
     try:
-        return read_object(folder / "config.json").get("model_type") in ARCHITECTURES
+        return read_object(folder / "config.json").get("model_type") in tuple(ARCHITECTURES)
     except ModelError:
         return False
 
@@ -87,8 +88,10 @@ def read_parts(folder: Path, config: LanguageConfig) -> tuple[dict[str, Any], di
         ModelError: They are damaged, or there are more tokens than the config has.
     """
     parts: dict[str, Any] = {}
+    config_file, generation_file = folder / "config.json", folder / "generation_config.json"
+    generation = read_object(generation_file) if generation_file.exists() else {}
     if (folder / "tokenizer.json").exists():
-        codec = parts["codec"] = Bpe.load(folder)
+        codec = Bpe.load(folder)
         if codec.vocab_size > config.vocab_size:
             raise ModelError(
                 "the tokenizer has more tokens than the model",
@@ -96,8 +99,14 @@ def read_parts(folder: Path, config: LanguageConfig) -> tuple[dict[str, Any], di
                 value=f"{codec.vocab_size} and {config.vocab_size}",
                 fix="copy both from the same model",
             )
-    generation = folder / "generation_config.json"
-    return parts, from_generation_config(read_object(generation)) if generation.exists() else {}
+        said = generation if "eos_token_id" in generation or not config_file.exists() else read_object(config_file)
+        parts["codec"] = codec.speaking(end_ids(said.get("eos_token_id")))
+    return parts, from_generation_config(generation)
+
+
+def end_ids(found: Any) -> list[int]:
+    """The tokens that end an answer, as the ecosystem's files say: one id, a list of them, or none."""
+    return [token for token in (found if isinstance(found, list) else [found]) if isinstance(token, int)]
 
 
 def read_net(config: LanguageConfig, folder: Path) -> Decoder:

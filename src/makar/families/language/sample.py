@@ -17,6 +17,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from makar.codecs.bpe import Bpe
+from makar.codecs.chat import prompt_ids as chat_prompt
+from makar.codecs.chat import template_of
 from makar.core.config import parse
 from makar.core.errors import InputError, ModelError
 from makar.core.nouns import Chunk, Model, Request, State
@@ -30,11 +32,12 @@ from makar.nets.decoder import Decoder
 
 
 class LanguageSampler:
-    """Implements `core.nouns.Sampler`. A prompt is text, token ids, or None for the start token alone.
+    """Implements `core.nouns.Sampler`. A prompt is text, a conversation, token ids, or None for the start token alone.
 
     A chunk is one token's work: `data` is the text that became certain with it, `info["ids"]` the token, and where
     asked for `info["logprobs"]` its log-probability and `info["top_logprobs"]` those of the likeliest, by id.
-    The reason at the end is "stop" (the end token, or a stop string) or "length" (`max_tokens`, or a full context).
+    The reason at the end is "stop" (a token that ends an answer, or a stop string) or "length" (`max_tokens`, or a
+    full context).
     """
 
     def start(self, model: Model[Decoder], requests: Sequence[Request]) -> State:
@@ -126,11 +129,15 @@ def prompt_ids(model: Model[Decoder], prompt: Any) -> list[int]:
     codec, config = codec_of(model), model.net.config
     if prompt is None or isinstance(prompt, str):
         ids: list[int] = codec.ids(prompt or "") or codec.opener
+    elif isinstance(prompt, Sequence) and prompt and all(isinstance(message, dict) for message in prompt):
+        ids = chat_prompt(codec, template_of(codec), prompt)
     elif isinstance(prompt, Sequence) and prompt and all(isinstance(token, int) for token in prompt):
         ids = list(prompt)
     else:
         raise InputError(
-            "the prompt is neither text nor token ids", value=prompt, fix="give a string, a list of numbers, or None"
+            "the prompt is neither text nor messages nor token ids",
+            value=prompt,
+            fix="give a string, a list of messages or of numbers, or None",
         )
     unknown = next((token for token in ids if not 0 <= token < config.vocab_size), None)
     if unknown is not None:
@@ -199,7 +206,7 @@ def tell(codec: Bpe, state: State, infos: Sequence[dict[str, Any]]) -> tuple[Sta
     leaves = [state[name].tolist() for name in ("lengths", "limit", "tail", "shown", "stop")]
     tails, showns = leaves[2], leaves[3]
     for row, (length, limit, tail, shown, stop) in enumerate(zip(*leaves, strict=True)):
-        ended, full = infos[row]["ids"][0] == codec.end_id, length + 1 >= limit
+        ended, full = infos[row]["ids"][0] in codec.ends, length + 1 >= limit
         before, *ids = state["tokens"][row, tail - 1 : length + 1 - ended].tolist()
         stream = codec.stream()
         stream.push(before)  # where text goes on, a tokenizer may write what it does not write where text begins
