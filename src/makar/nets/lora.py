@@ -55,10 +55,13 @@ class Adapter(nn.Module):
         weight = layer.weight
         self.lora_A = nn.Parameter(weight.new_empty(config.rank, layer.in_features))
         self.lora_B = nn.Parameter(weight.new_zeros(layer.out_features, config.rank))
-        self.magnitude = nn.Parameter(weight.detach().norm(dim=1)) if config.dora else None
+        self.magnitude = nn.Parameter(weight.new_empty(layer.out_features)) if config.dora else None
         self.scale, self.dropout = config.scale, config.dropout
-        if not weight.is_meta:
-            nn.init.kaiming_uniform_(self.lora_A, a=math.sqrt(5))
+        if weight.is_meta:  # a skeleton has nothing to fill
+            return
+        nn.init.kaiming_uniform_(self.lora_A, a=math.sqrt(5))
+        if self.magnitude is not None:
+            self.magnitude.data = weight.detach().norm(dim=1)
 
     def forward(
         self,

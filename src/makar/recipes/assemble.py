@@ -3,6 +3,7 @@
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -13,8 +14,10 @@ from makar.core.errors import RecipeError
 from makar.core.files import sha256
 from makar.core.nouns import Family, Model, Objective, Source
 from makar.core.random import key_of
-from makar.engine.load import open_model
+from makar.engine.adapters import merged
+from makar.engine.load import find_model, open_model
 from makar.families.table import family
+from makar.recipes.adapting import adapt
 from makar.recipes.manifest import hash_of
 from makar.recipes.recipe import Recipe
 from makar.recipes.run import Run, Workspace
@@ -52,6 +55,7 @@ class Job:
         recipe: Plain data, written to the run folder; a later start with another one is refused.
         identity: Hashes by which a checkpoint knows whose it is.
         facts: For the manifest: data, tokenizer, parent.
+        base: The folder of the model whose adapter is trained; None where all of the model is.
     """
 
     model: Model[Any]
@@ -64,6 +68,7 @@ class Job:
     recipe: Mapping[str, Any] = field(default_factory=dict[str, Any])
     identity: Mapping[str, str] = field(default_factory=dict[str, str])
     facts: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    base: Path | None = None
 
 
 def assemble(
@@ -103,7 +108,7 @@ def assemble(
         bits_per_byte=rows.bits_per_byte,
     )
     write = samples(recipe.watch.prompts, settings, seed=recipe.seed, run=run, say=say)
-    plain = recipe.plain()
+    plain, parents = recipe.plain(), parent(recipe, workspace)
     return Job(
         model=model,
         source=rows.train,
@@ -113,21 +118,25 @@ def assemble(
         length=recipe.data.length,
         watches=[Periodic("validation", judge, every), Periodic("samples", write, recipe.watch.sample_every or pace)],
         recipe=plain,
-        identity={"recipe": hash_of(plain), **rows.identity},
-        facts={**rows.facts, **({"parent": parent(recipe, workspace)} if recipe.references else {})},
+        identity={"recipe": hash_of(plain), **rows.identity, **base_identity(recipe, parents)},
+        facts={**rows.facts, **({"parent": parents} if parents else {})},
+        base=base_folder(recipe, workspace),
     )
 
 
 def begin(recipe: Recipe, workspace: Workspace) -> Model[Any]:
     """The model before training: fresh weights from the seed, or those that the recipe begins from.
 
+    An adapter among the latter is worked into the weights; the recipe's own is attached, and all else frozen.
+
     Raises:
         UserError: What it begins from is not there or not whole, or a part is not one that the family takes.
     """
     parts = {name: part(name, reference, workspace) for name, reference in recipe.parts.items()}
     if recipe.init is not None:
-        found = open_model(workspace.model(recipe.init))
+        found = merged(open_model(workspace.model(recipe.init)))
         check_rows(recipe, found.config)
+        adapt(found.net, found.family.blocks(found.net), recipe.adapter, recipe.seed)
         return replace(found, parts={**found.parts, **parts})
     assert recipe.model is not None, "the recipe has one of the two"
     made = family(recipe.model.family)  # pyright: ignore[reportAttributeAccessIssue]: the tag of every family's config
@@ -147,6 +156,18 @@ def check_rows(recipe: Recipe, config: Config) -> None:
     if length > context:
         fix = f"{recipe.init} was trained at {context}: lower it"
         raise RecipeError("rows are longer than the model's context", where="data.length", value=length, fix=fix)
+
+
+def base_folder(recipe: Recipe, workspace: Workspace) -> Path | None:
+    """Where the model lies that a recipe's adapter belongs to."""
+    if recipe.adapter is None or recipe.init is None:
+        return None
+    return find_model(workspace.model(recipe.init))
+
+
+def base_identity(recipe: Recipe, parents: Mapping[str, Any]) -> dict[str, str]:
+    """The hash of the weights that a run does not train and so its checkpoints do not hold."""
+    return {"base": hash_of(parents[recipe.init]["weights"])} if recipe.adapter and recipe.init else {}
 
 
 def part(name: str, reference: str, workspace: Workspace) -> Any:

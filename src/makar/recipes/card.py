@@ -24,12 +24,13 @@ def card(manifest: Facts) -> str:
         manifest: Of the run; what it does not say is left out.
     """
     family = manifest.get("family", "model")
+    library = "peft" if "trained" in manifest else "transformers"
     head = [
         "---",
         "tags:",
         "- makar",
         f"- {family}",
-        "library_name: transformers" if family == "language" else "",
+        f"library_name: {library}" if family == "language" else "",
         "---",
     ]
     sections = [
@@ -46,6 +47,8 @@ def card(manifest: Facts) -> str:
 def opening(manifest: Facts) -> str:
     """Name, kind and size."""
     size = f" of {manifest['parameters']:,} parameters" if "parameters" in manifest else ""
+    if "trained" in manifest:
+        size += f" ({manifest['trained']:,} of them are trained: an adapter over the model that it begins from)"
     text = f"# {manifest['name']}\n\nA {manifest.get('family', '')} model{size}, made with makar"
     text += f" {manifest['code']['makar']} from the recipe `recipe.toml` of its run."
     for reference, parent in manifest.get("parent", {}).items():

@@ -12,6 +12,8 @@ from makar.core.device import Machine, probe
 from makar.core.errors import ResourceError
 from makar.core.files import folder_atomic, lock, write_atomic
 from makar.data.fetch import cache
+from makar.engine.adapters import save_adapter
+from makar.recipes.adapting import adapted_cost
 from makar.recipes.assemble import Job, Say, assemble, silent
 from makar.recipes.card import card
 from makar.recipes.charts import draw_loss
@@ -138,10 +140,12 @@ def carry_out(
     """`execute` with the folder held."""
     machine: Machine = world.agree(probe(cache()) if world.rank == 0 else None)
     recipe = job.recipe or {"seed": job.seed, "train": job.train.model_dump(mode="json", exclude_none=True)}
-    cost = job.model.family.cost(job.model.config, job.length)
+    cost = adapted_cost(job.model.family.cost(job.model.config, job.length), job.model.net)
     if world.rank == 0:
         facts = {"family": job.model.family.name, "parameters": cost.parameters}
         facts |= {"units": cost.units[0], "length": cost.units[1], "averaged": job.train.ema_halflife, **job.facts}
+        if job.base is not None:
+            facts["trained"] = sum(p.numel() for p in job.model.net.parameters() if p.requires_grad)
         facts |= {"machine": asdict(machine)} | ({"plan": asdict(expected)} if expected else {})
         run.begin(recipe, run_facts(run.folder.name, recipe, **facts))
     outcome = fit(
@@ -171,7 +175,10 @@ def finish(job: Job, run: Run, outcome: Outcome, say: Say) -> None:
         load_weights(job.model, run.folder, kept)
     run.note(outcome=ending(run.metrics, outcome, kept), decisions=dict(outcome.decisions))
     with folder_atomic(run.model) as place:
-        job.model.family.folder.save(job.model, place)
+        if job.base is not None:
+            save_adapter(job.model, place, job.base)
+        else:
+            job.model.family.folder.save(job.model, place)
         write_atomic(place / "README.md", card(run.manifest))
     try:
         draw_loss(run.metrics, run.folder / "loss.png", f"{run.folder.name}: loss")

@@ -12,6 +12,7 @@ from makar.core.config import Config
 from makar.core.device import Machine
 from makar.core.nouns import Batch, Cost, Family, Model
 from makar.core.random import key_of
+from makar.recipes.adapting import adapt
 from makar.recipes.assemble import LOOKS, make_objective, vocabulary
 from makar.recipes.recipe import Recipe
 from makar.train.blocks import COMPILE_GAIN, COMPILE_SECONDS, kinds, prepared, worth_compiling
@@ -45,6 +46,7 @@ def step_seconds(recipe: Recipe, made: Family[Any], config: Config, cost: Cost, 
         torch.manual_seed(0)
         net = made.build(config).to(machine.device)
     model, objective = Model(made, config, net), make_objective(recipe, made)
+    adapt(net, made.blocks(net), recipe.adapter)
     blocks = made.blocks(net)
     compute = torch.bfloat16 if precision == "bf16" else torch.float32
     players = [make_player(net, path, blocks, train.optimizer, compute) for path in objective.players]

@@ -13,6 +13,7 @@ from makar.core.nouns import Family
 from makar.data.fetch import cache
 from makar.engine.load import open_model
 from makar.families.table import family
+from makar.recipes.adapting import adapted_cost
 from makar.recipes.assemble import check_rows, make_objective
 from makar.recipes.load import RecipeFile
 from makar.recipes.pace import forecast, step_seconds
@@ -112,14 +113,14 @@ def plan(file: RecipeFile, name: str, workspace: Workspace = HERE) -> Plan:
     recipe, folder = file.stages[name], workspace.run(name).folder
     made, config = model_of(file, name, workspace)
     check_rows(recipe, config)
-    cost, machine = made.cost(config, recipe.data.length), probe(cache())
+    net, machine = skeleton(made, config, recipe.adapter), probe(cache())
+    cost = adapted_cost(made.cost(config, recipe.data.length), net)
     precision = choose(recipe.train.precision, machine)
     memory = memory_needed(made, config, recipe, cost, precision)
     free_memory, free_disk = memory_free(machine), shutil.disk_usage(nearest(folder)).free
     fits = sum(memory.values()) <= free_memory  # what does not fit is not tried
     step = step_seconds(recipe, made, config, cost, machine) if fits else None
-    blocks = made.blocks(skeleton(made, config))
-    compiled, seconds = (False, None) if step is None else forecast(recipe, blocks, step)
+    compiled, seconds = (False, None) if step is None else forecast(recipe, made.blocks(net), step)
     known = tokens_known(recipe.data, getattr(config, "vocab_size", 0), recipe.seed, workspace)
     count = recipe.train.steps * recipe.train.batch_size * cost.units[1]
     return Plan(

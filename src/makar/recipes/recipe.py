@@ -7,6 +7,7 @@ from pydantic import Field, StringConstraints, model_validator
 from makar.core.config import Config
 from makar.data.config import CollectOptions
 from makar.families.table import CONFIGS
+from makar.nets.lora_config import LoraConfig
 from makar.train.config import TrainConfig
 
 if TYPE_CHECKING:
@@ -71,6 +72,9 @@ class Recipe(Config):
         None, discriminator="family" if len(CONFIGS) > 1 else None, description="A fresh network of this family"
     )
     init: Reference | None = Field(default=None, description="The model to start from: @stage, @run, or a folder")
+    adapter: LoraConfig | None = Field(
+        default=None, description="Train this beside the weights of init, which stay as they are"
+    )
     parts: dict[str, Reference] = Field(default={}, description="Parts taken from other models, such as codec = '@vae'")
     objective: ObjectiveConfig = ObjectiveConfig()
     train: TrainConfig
@@ -82,6 +86,17 @@ class Recipe(Config):
         """Fresh weights or given ones."""
         if (self.model is None) == (self.init is None):
             raise ValueError("give [model] for fresh weights or init = '@stage, @run or a folder', one of the two")
+        return self
+
+    @model_validator(mode="after")
+    def adapter_stands_on_weights(self) -> "Recipe":
+        """An adapter needs a trained model, and an optimizer that suits it."""
+        if self.adapter is not None and self.init is None:
+            raise ValueError("give init = '@stage, @run or a folder': an adapter stands beside trained weights")
+        if self.adapter is not None and self.train.optimizer.name == "muon":
+            raise ValueError(
+                "set train.optimizer.name = 'adamw': Muon's steps are made for whole matrices, not for an adapter's two"
+            )
         return self
 
     @model_validator(mode="before")

@@ -12,6 +12,8 @@ from torch import nn
 from makar.core.config import Config
 from makar.core.device import Machine, Precision
 from makar.core.nouns import Cost, Family
+from makar.nets.lora_config import LoraConfig
+from makar.recipes.adapting import adapt
 from makar.recipes.recipe import Recipe
 from makar.train.checkpoint import KEPT
 from makar.train.config import TrainConfig
@@ -35,22 +37,24 @@ LINE_BYTES = 400
 """Of a line of the metrics file."""
 
 
-def skeleton(made: Family[Any], config: Config) -> nn.Module:
-    """The net without memory behind it."""
+def skeleton(made: Family[Any], config: Config, adapter: LoraConfig | None = None) -> nn.Module:
+    """The net, and the adapter that may be trained beside it, without memory behind them."""
     with torch.device("meta"):
-        return made.build(config)
+        net = made.build(config)
+        adapt(net, made.blocks(net), adapter)
+    return net
 
 
 def memory_needed(
     made: Family[Any], config: Config, recipe: Recipe, cost: Cost, precision: Precision
 ) -> dict[str, int]:
     """Bytes at the peak of one process, by what they are for: arithmetic, checked against real runs in the tests."""
-    net, train = skeleton(made, config), recipe.train
+    net, train = skeleton(made, config, recipe.adapter), recipe.train
     blocks = list(made.blocks(net))
-    weights = 4 * sum(p.numel() for p in net.parameters())
+    weights, trained = (4 * sum(p.numel() for p in net.parameters() if p.requires_grad or both) for both in (1, 0))
     repeated = 4 * sum(p.numel() for block in blocks for p in block.parameters() if p.ndim == 2)
-    optimizer = 2 * weights - (repeated if train.optimizer.name == "muon" else 0)
-    average = weights if train.ema_halflife else 0
+    optimizer = 2 * trained - (repeated if train.optimizer.name == "muon" else 0)
+    average = trained if train.ema_halflife else 0
     rows = min(train.micro_batch_size or train.batch_size, train.batch_size)
     half = precision == "bf16"
     kept = cost.activations * (BF16_KEPT if half else 1)
@@ -60,14 +64,14 @@ def memory_needed(
     if train.compile == "on":  # "auto" begins in eager mode
         kept, masks = kept * COMPILED_KEPT, masks * COMPILED_KEPT
     activations = int(rows * (kept + masks) * RETAINED) + (weights // 2 if half else 0)
-    # A checkpoint is a copy of all that lasts; gradients and activations are gone by then, their memory is used again.
-    copy = max(0, weights + optimizer + average - weights - activations)
+    # A checkpoint is a copy of all that is trained; gradients and activations are gone by then, their memory is free.
+    copy = max(0, optimizer + average - activations)
     return {
         "process": process_memory() + WORKSPACE,
         "weights": weights,
         "optimizer": optimizer,
         "average": average,
-        "gradients": weights,
+        "gradients": trained,
         "activations": activations,
         "checkpoint": copy,
     }
@@ -103,6 +107,7 @@ def memory_free(machine: Machine) -> int:
 
 def disk_needed(train: TrainConfig, memory: Mapping[str, int]) -> dict[str, int]:
     """Bytes that the run folder will hold at most: checkpoints while a new one is written, the model, the logs."""
-    one = memory["weights"] + memory["optimizer"] + memory["average"]
+    trained = memory["gradients"]  # a gradient is as large as what it is for
+    one = trained + memory["optimizer"] + memory["average"]
     lines = train.steps // train.log_every * LINE_BYTES
-    return {"checkpoints": one * (KEPT + 2), "model": 2 * memory["weights"], "logs": lines}
+    return {"checkpoints": one * (KEPT + 2), "model": 2 * trained, "logs": lines}

@@ -16,8 +16,8 @@ Average = dict[str, Tensor]
 
 
 def average_of(net: nn.Module) -> Average:
-    """A fresh average, equal to the weights."""
-    return {name: p.detach().clone() for name, p in net.named_parameters()}
+    """A fresh average, equal to the weights that are trained; frozen ones are their own."""
+    return {name: p.detach().clone() for name, p in net.named_parameters() if p.requires_grad}
 
 
 @torch.no_grad()
@@ -31,7 +31,8 @@ def update_average(average: Average, net: nn.Module, halflife: float, step: int)
         step: From 0; the half-life is at most 5% of the steps so far.
     """
     decay = 0.5 ** (1 / min(halflife, max(RAMP * (step + 1), 1e-8)))
-    torch._foreach_lerp_(list(average.values()), list(net.parameters()), 1 - decay)
+    trained: list[Tensor] = [p for name, p in net.named_parameters() if name in average]
+    torch._foreach_lerp_(list(average.values()), trained, 1 - decay)
 
 
 @contextmanager
@@ -47,5 +48,5 @@ def averaged(net: nn.Module, average: Average | None) -> Generator[None]:
 def swap(net: nn.Module, average: Average | None) -> None:
     """Exchange weights and average."""
     for name, parameter in net.named_parameters():
-        if average is not None:
+        if average is not None and name in average:
             parameter.data, average[name] = average[name], parameter.data

@@ -160,4 +160,4 @@ def load_weights(model: Model[Any], folder: Path, step: int) -> None:
     checkpoint = checkpoints.load(folder / "checkpoints", step)
     put_back(folder, net_tensors(model.net), under("net/", checkpoint.tensors))
     if average := under("average/", checkpoint.tensors):
-        put_back(folder, dict(model.net.named_parameters()), average)
+        put_back(folder, {name: p for name, p in model.net.named_parameters() if p.requires_grad}, average)

@@ -340,10 +340,11 @@ class Session:
 
 
 def net_tensors(net: nn.Module) -> dict[str, Tensor]:
-    """Parameters and lasting buffers by name, tied ones once."""
+    """Trained parameters and lasting buffers by name, tied ones once; frozen ones are where the run began."""
     unique: dict[int, tuple[str, Tensor]] = {}
     for name, tensor in net.state_dict(keep_vars=True).items():
-        unique.setdefault(id(tensor), (name, tensor))
+        if tensor.requires_grad or not isinstance(tensor, nn.Parameter):
+            unique.setdefault(id(tensor), (name, tensor))
     return dict(unique.values())
 
 
