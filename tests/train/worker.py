@@ -16,6 +16,8 @@ from makar.core.nouns import Model
 from makar.core.random import Rng
 from makar.data.table import TensorSource
 from makar.families.language.config import LanguageConfig
+from makar.nets.lora import attach, train_only
+from makar.nets.lora_config import LoraConfig
 from makar.train.config import TrainConfig
 from makar.train.loop import fit
 from tests.contract.support import ALL, CASES, Killed, equal_weights, fresh, killer, looker, losses, settings, train
@@ -26,6 +28,7 @@ KILLED = {
     "adamw": {},
     "muon": {"optimizer": {"name": "muon", "learning_rate": 3e-3}},
     "source": {},
+    "adapter": {},
 }
 """Runs that are killed: a checkpoint every five steps, so that a good part of the kills falls into a write."""
 
@@ -36,7 +39,11 @@ def killed(folder: Path, kind: str, steps: int):
     with lock(folder):
         if kind == "source":
             return train("toy-vae", "elbo", folder, config, source=Counted())
-        return train("language", "next_token", folder, config)
+        model = fresh("language")
+        if kind == "adapter":
+            attach(model.net, model.family.blocks(model.net), LoraConfig(rank=2, dropout=0.1))
+            train_only(model.net, "default")
+        return train("language", "next_token", folder, config, model=model)
 
 
 def parallel(folder: Path) -> None:

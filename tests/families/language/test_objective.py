@@ -2,6 +2,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from makar.core.errors import RecipeError
 from makar.core.nouns import Model
 from makar.core.random import Rng
 from makar.families.language.config import LanguageConfig
@@ -89,3 +90,46 @@ def test_the_tiny_problem_is_learned_in_150_steps():
         losses.append((loss.sum / loss.count).item())
     assert losses[0] > 2.5
     assert sum(losses[-10:]) / 10 < 0.2  # the second token of a row cannot be known: ln 2 in one place of twelve
+
+
+def shaken_embedding(model, batch, noise):
+    """What the noise adds to the embedding of each token."""
+    seen, embedding = [], model.net.model.embed_tokens
+    hook = model.net.model.layers[0].register_forward_pre_hook(lambda _net, given: seen.append(given[0].detach()))
+    NextToken(noise=noise)(model, batch, "", RNG)
+    hook.remove()
+    return seen[0] - embedding.weight[batch["tokens"][:, :-1]].detach()
+
+
+def test_noise_is_uniform_with_the_width_of_the_paper(model, batch):
+    """5 / √(length · width), the length being that of a token's own document."""
+    model.net.train()
+    shift = shaken_embedding(model, batch, 5.0)
+    for row, start, stop in ((0, 0, 10), (1, 0, 4), (1, 4, 10), (2, 0, 10)):
+        most, part = 5.0 / ((stop - start) * 16) ** 0.5, shift[row, start:stop]
+        assert 0.8 * most < part.abs().max() <= most + 1e-6
+        assert part.mean().abs() < 0.25 * most
+        assert part.std() == pytest.approx(most / 3**0.5, rel=0.2)
+    plain = shaken_embedding(model, {"tokens": batch["tokens"]}, 5.0)
+    assert torch.allclose(plain[0], shift[0], atol=1e-6)
+
+
+def test_noise_is_a_function_of_seed_step_and_row(model, batch):
+    model.net.train()
+    objective = NextToken(noise=5.0)
+    whole = objective(model, batch, "", RNG).sum
+    parts = [
+        objective(model, {name: t[rows] for name, t in batch.items()}, "", RNG.at(torch.tensor(rows))).sum
+        for rows in ([0, 1], [2])
+    ]
+    assert torch.allclose(sum(parts), whole, rtol=1e-6)
+    assert torch.equal(objective(model, batch, "", RNG).sum, whole)
+    assert not torch.allclose(objective(model, batch, "", Rng(0, 1, RNG.rows)).sum, whole, rtol=1e-4)
+    assert not torch.allclose(NextToken()(model, batch, "", RNG).sum, whole, rtol=1e-4)
+
+
+def test_noise_is_for_training_alone(model, batch):
+    model.net.eval()
+    assert torch.equal(NextToken(noise=5.0)(model, batch, "", RNG).sum, NextToken()(model, batch, "", RNG).sum)
+    with pytest.raises(RecipeError, match="noise cannot be negative"):
+        NextToken(noise=-1.0)
