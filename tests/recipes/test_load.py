@@ -98,6 +98,23 @@ def test_a_circle_is_named(write):
     assert "pretrain → sft → pretrain" in line or "sft → pretrain → sft" in line
 
 
+def test_a_stage_stands_alone_and_its_repetition_begins_from_the_same(write, tmp_path):
+    alone = load_recipe(write(CHAIN), stage="sft")
+    assert list(alone.stages) == ["small/sft"]
+    assert alone.stages["small/sft"] == load_recipe(write(CHAIN)).stages["small/sft"]
+    again = load_recipe(write(CHAIN), run=tmp_path / "again", stage="sft")
+    assert list(again.stages) == [str(tmp_path / "again")]
+    assert again.stages[str(tmp_path / "again")].init == "@small/pretrain"
+
+
+@pytest.mark.parametrize(
+    ("text", "stage", "said"), [(CHAIN, "stf", "did you mean 'sft'"), (SMALL, "sft", "leave --stage out")]
+)
+def test_a_stage_that_is_not_there(write, text, stage, said):
+    with pytest.raises(RecipeError, match=said):
+        load_recipe(write(text), stage=stage)
+
+
 def test_set_changes_fields(write):
     recipe = load_recipe(
         write(SMALL),

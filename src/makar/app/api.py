@@ -89,6 +89,7 @@ def train(
     sets: Sequence[str] = (),
     *,
     run: str | Path | None = None,
+    stage: str | None = None,
     force: bool = False,
     say: Say = silent,
     progress: "Show | None" = None,
@@ -99,6 +100,7 @@ def train(
         recipe: A TOML file, or the name of a shipped recipe.
         sets: Fields to change, such as "train.steps=500".
         run: The run's folder; runs/NAME, after the recipe, if not said.
+        stage: One of several stages, to run alone; what it begins from must be finished.
         force: Start also what the plan says does not fit into memory or on the disk.
         say: Takes a line on each thing that happens.
         progress: Takes the state of things after each step.
@@ -112,9 +114,8 @@ def train(
     """
     from makar.recipes.load import load_recipe
 
-    file = load_recipe(
-        recipe, sets, None if run is None else Path(run)
-    )  # read before torch is imported: faults come at once
+    # Read before torch is imported: faults come at once.
+    file = load_recipe(recipe, sets, None if run is None else Path(run), stage)
     from makar.recipes.execute import train as work
 
     last = work(file, force=force, say=say, progress=progress)[-1]

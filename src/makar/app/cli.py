@@ -86,6 +86,7 @@ def train(
     recipe: Recipe,
     sets: Sets = None,
     run: Annotated[Path | None, typer.Option(metavar="DIR", help="The run folder; runs/RECIPE if not said.")] = None,
+    stage: Annotated[str | None, typer.Option(metavar="NAME", help="This stage of the recipe alone.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Start although the plan says that it does not fit.")] = False,
     json: Json = False,
     quiet: Quiet = False,
@@ -94,7 +95,7 @@ def train(
     from makar.app import api, present, terminal
 
     with terminal.training(quiet=quiet) as (say, progress):
-        done = api.train(recipe, sets or (), run=run, force=force, say=say, progress=progress)
+        done = api.train(recipe, sets or (), run=run, stage=stage, force=force, say=say, progress=progress)
     terminal.emit(api.show(done), present.trained_text, as_json=json)
 
 

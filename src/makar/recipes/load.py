@@ -29,16 +29,20 @@ class RecipeFile:
     stages: Mapping[str, Recipe]
 
 
-def load_recipe(source: str | Path, sets: Sequence[str] = (), run: Path | None = None) -> RecipeFile:
+def load_recipe(
+    source: str | Path, sets: Sequence[str] = (), run: Path | None = None, stage: str | None = None
+) -> RecipeFile:
     """Read a recipe.
 
     Args:
         source: A TOML file, or the name of a shipped recipe.
         sets: Fields to change, each "a.b=value" with the value as TOML writes it; quotes may be left out of a string.
         run: The run's folder; named after the file if left out.
+        stage: Take this one of several stages alone. `run` is then its own folder, while what it begins from stays
+            where the whole recipe puts it: so a stage is repeated beside its first run.
 
     Raises:
-        RecipeError: No such recipe, not TOML, a field unknown or of a bad value, stages in a circle.
+        RecipeError: No such recipe, no such stage, not TOML, a field unknown or of a bad value, stages in a circle.
     """
     path = find(source)
     data = read_toml(path)
@@ -47,8 +51,15 @@ def load_recipe(source: str | Path, sets: Sequence[str] = (), run: Path | None =
     where = " with ".join([str(path), *(f"--set {item}" for item in sets)])
     name = str(run.absolute()) if run else path.stem
     if "stages" not in data:
+        if stage is not None:
+            raise RecipeError("the recipe has one stage alone", where=where, value=stage, fix="leave --stage out")
         return RecipeFile(name, {name: parse(Recipe, data, where)})
     stages = parse(Stages, data, where).stages
+    if stage is not None:
+        if stage not in stages:
+            raise RecipeError("no such stage", where=where, value=stage, fix=nearest(stage, list(stages)))
+        alone = name if run else f"{name}/{stage}"
+        return RecipeFile(alone, {alone: qualified(stages[stage], path.stem, stages)})
     return RecipeFile(name, {f"{name}/{s}": qualified(stages[s], name, stages) for s in ordered(stages, where)})
 
 
