@@ -1,6 +1,7 @@
 """Tiny models and rows for the tests of alignment."""
 
 import copy
+import dataclasses
 import functools
 
 import torch
@@ -37,7 +38,7 @@ def tiny(seed=0, width=16, scale=8.0, **more):
 
 
 def frozen(model):
-    return Model(model.family, model.config, copy.deepcopy(model.net).requires_grad_(False).eval())
+    return dataclasses.replace(model, net=copy.deepcopy(model.net).requires_grad_(False).eval())
 
 
 def answers(rows, width=12, seed=0):

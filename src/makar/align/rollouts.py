@@ -141,17 +141,7 @@ class Rollouts:
         if not self.prompts:
             raise InputError("no prompts to answer", fix="give a dataset of prompts")
         self.kl_weight = self.penalty.weight if self.penalty else None
-        self.settings: Config = parse(
-            self.model.family.settings,
-            {
-                **{name: v for name, v in self.model.generation.items() if name == "stop"},
-                "max_tokens": self.config.max_tokens,
-                "temperature": self.config.temperature,
-                "top_p": 1.0,
-                "logprobs": 0,
-            },
-            "[rollouts]",
-        )
+        self.settings = drawn(self.model, self.config)
 
     def batch(self, step: int, size: int) -> Batch:
         """The rows of a step: of a fresh rollout, or of the one that is still in use.
@@ -301,6 +291,14 @@ class Rollouts:
         line["generation_seconds"] = seconds
         line["best"] = {"prompt": cases[best].prompt, "answer": cases[best].answer}
         append(self.journal, line)
+
+
+def drawn(model: Model[Any], config: RolloutConfig) -> Config:
+    """How answers are drawn: from the model's whole distribution, with their log-probabilities told."""
+    given = {"max_tokens": config.max_tokens, "temperature": config.temperature, "top_p": 1.0, "logprobs": 0}
+    if "stop" in model.generation:
+        given["stop"] = model.generation["stop"]
+    return parse(model.family.settings, given, "[rollouts]")
 
 
 def column(values: Sequence[float], mine: range, count: int) -> Float[Tensor, " rows"]:
