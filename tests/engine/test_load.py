@@ -8,7 +8,7 @@ from safetensors.torch import load_file, save_file
 from makar.codecs.bpe import SPECIAL, train_bpe
 from makar.core.errors import ModelError
 from makar.core.nouns import Model, Request
-from makar.engine.load import open_model
+from makar.engine.load import STAGES, find_model, open_model
 from makar.engine.run import Engine
 from makar.families.language.config import LanguageConfig
 from makar.families.language.family import FAMILY
@@ -109,3 +109,19 @@ def test_what_is_no_model_is_said(folder, tmp_path):
     (unfinished / "recipe.toml").write_text("")
     with pytest.raises(ModelError, match="second: this run has no finished model yet; run its"):
         open_model("second")
+
+
+def test_a_chain_of_stages_opens_as_its_last_finished_one(folder):
+    chain = folder.parents[1] / "chain"
+    chain.mkdir()
+    (chain / STAGES).write_text(json.dumps(["pretrain", "sft", "rlhf"]))
+    with pytest.raises(ModelError, match="no finished model yet|no such|holds no model"):
+        open_model("chain")
+    (chain / "pretrain").symlink_to(folder.parent)
+    (chain / "rlhf").mkdir()
+    (chain / "rlhf" / "recipe.toml").write_text("family = 'language'\n")
+    assert find_model(Path("chain")) == Path("runs/chain/pretrain/model")
+    (chain / "sft" / "model").mkdir(parents=True)
+    for file in folder.iterdir():
+        (chain / "sft" / "model" / file.name).symlink_to(file)
+    assert find_model(Path("chain")) == Path("runs/chain/sft/model")

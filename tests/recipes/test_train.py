@@ -12,7 +12,7 @@ import torch
 from makar.core.errors import InputError, RecipeError, ResourceError, RunError
 from makar.core.files import lock
 from makar.core.tensors import load_tensors
-from makar.engine.load import open_model
+from makar.engine.load import find_model, open_model
 from makar.recipes.execute import train
 from makar.recipes.load import load_recipe
 from makar.train.metrics import read_metrics
@@ -220,6 +220,7 @@ def test_stages_begin_from_each_other(tiny, workspace):
     assert 0 < moved < 0.1
     parent = workspace.run("chain/second").manifest["parent"]["@chain/first"]
     assert len(parent["weights"]["model.safetensors"]) == 64
+    assert find_model(workspace.runs / "chain") == results[-1].run.model, "the recipe's name means its last stage"
 
 
 def test_what_a_stage_lacks_is_said_before_the_first_begins(tiny, workspace, said):

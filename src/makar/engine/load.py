@@ -13,6 +13,9 @@ from makar.families.table import CONFIGS, family
 INDEXES = (CONFIG, "config.json", "model_index.json")
 """The file that says what a folder holds: an adapter, a model of transformers or diffusers, a pipeline of several."""
 
+STAGES = "stages.json"
+"""In the folder of a recipe of several stages: the names of their runs beside it, in order."""
+
 RUNS = Path("runs")
 """Where runs lie that are called by their name alone."""
 
@@ -72,12 +75,22 @@ def find_model(path: Path) -> Path:
         raise ModelError("no such model or run", where=path, fix=fix)
     if not place.is_dir():
         raise ModelError("is a file, not a model folder", where=place, fix="name the folder that holds it")
+    place = last_stage(place)
     if (place / "recipe.toml").exists() and not (place / "model").is_dir():
         raise ModelError("this run has no finished model yet", where=place, fix="run its `makar train` again to finish")
     model = place / "model" if (place / "model").is_dir() else place
     if not any((model / name).is_file() for name in INDEXES):
         raise ModelError("this folder holds no model: config.json is missing", where=model, fix="copy the whole folder")
     return model
+
+
+def last_stage(place: Path) -> Path:
+    """The folder itself; of a recipe in several stages, the run of the last one that is finished."""
+    if not (place / STAGES).is_file():
+        return place
+    stages = [place / name for name in json.loads((place / STAGES).read_text(encoding="utf-8"))]
+    finished = [stage for stage in stages if (stage / "model").is_dir()]
+    return finished[-1] if finished else stages[0]
 
 
 def kind_of(folder: Path) -> object:

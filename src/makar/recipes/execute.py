@@ -10,9 +10,10 @@ from typing import Any
 
 from makar.core.device import Machine, probe
 from makar.core.errors import ResourceError
-from makar.core.files import folder_atomic, lock, write_atomic
+from makar.core.files import folder_atomic, lock, write_atomic, write_json
 from makar.data.fetch import cache
 from makar.engine.adapters import save_adapter
+from makar.engine.load import STAGES
 from makar.recipes.adapting import adapted_cost
 from makar.recipes.assemble import Job, Say, assemble, silent
 from makar.recipes.card import card
@@ -77,6 +78,8 @@ def train(
         say(expected.text)
         if not force:
             expected.refuse()
+    if world.rank == 0 and len(file.stages) > 1:
+        write_json(workspace.run(file.name).folder / STAGES, [name.rsplit("/", 1)[-1] for name in file.stages])
     results: list[Result] = []
     for name, recipe in file.stages.items():
         run, expected = workspace.run(name), plans.get(name)
