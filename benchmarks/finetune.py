@@ -1,0 +1,143 @@
+"""LoRA steps on a decoder of SmolLM2-135M's shape beside PEFT: the whole step, from the batch to the changed adapter.
+
+Ours is `train.step.train_step` over an adapted net as `makar train` runs it, in the precision that the probe of this
+machine chooses, with its blocks compiled and without. The peer is `LlamaForCausalLM` with PEFT's LoRA of the same rank
+on the same layers, AdamW and clipping, in eager float32 and under bfloat16 autocast. All begin with the same weights
+and take steps on the same rows in turn.
+"""
+
+from collections.abc import Callable
+from itertools import count
+from typing import Any
+
+import peft
+import torch
+import transformers
+
+from benchmarks.training import Step, in_turn
+from makar.core.device import Precision, measure
+from makar.core.nouns import Batch, Model
+from makar.families.language.config import LanguageConfig
+from makar.families.language.cost import cost
+from makar.families.language.family import FAMILY
+from makar.families.language.objective import NextToken
+from makar.nets.decoder import Decoder
+from makar.nets.lora import plain_state
+from makar.nets.lora_config import LoraConfig
+from makar.recipes.adapting import adapt, adapted_cost
+from makar.train.blocks import compile_blocks
+from makar.train.config import Constant, Optimizer, TrainConfig
+from makar.train.distributed import join
+from makar.train.optim import make_player
+from makar.train.step import Setting, train_step
+
+SMOLLM2 = LanguageConfig(
+    vocab_size=49_152, hidden_size=576, num_hidden_layers=30, intermediate_size=1536, num_attention_heads=9,
+    num_key_value_heads=3, max_position_embeddings=8192, rope_theta=100_000.0, rms_norm_eps=1e-5,
+)  # fmt: skip
+CONTEXT, ROWS, RATE = 256, 8, 3e-4
+ADAPTER = LoraConfig(rank=16, alpha=32.0)
+
+Losing = Callable[[], float]
+"""A step that says its mean loss."""
+
+
+def run(
+    repeats: int = 5, rows: int = ROWS, config: LanguageConfig = SMOLLM2, *, compiled: bool = True
+) -> dict[str, Any]:
+    """Measure.
+
+    Args:
+        repeats: Turns that every way takes; each is at least one step and half a second.
+        rows: Of 256 tokens, a step.
+        config: The decoder.
+        compiled: Whether ours also runs with compiled blocks, which takes a minute or two to begin.
+
+    Returns:
+        Tokens a second of each way, ours over the peers', and each way's loss at its first step.
+    """
+    precision = measure().precision
+    tokens = torch.randint(0, config.vocab_size, (rows, CONTEXT + 1), generator=torch.Generator().manual_seed(0))
+    torch.manual_seed(0)
+    base = Decoder(config).state_dict()
+    ways: dict[str, Losing] = {
+        "makar": ours(config, base, {"tokens": tokens}, precision, compiled=compiled),
+        "makar_eager": ours(config, base, {"tokens": tokens}, precision, compiled=False),
+        "peer_fp32": theirs(config, base, tokens, "fp32"),
+        "peer_bf16": theirs(config, base, tokens, "bf16"),
+    }
+    losses = {name: round(way(), 5) for name, way in ways.items()}
+    steps: dict[str, Step] = dict(ways)
+    seconds = in_turn("finetune", steps, repeats)
+    speeds = {way: rows * CONTEXT / each for way, each in seconds.items()}
+    with torch.device("meta"):
+        net = Decoder(config)
+        adapt(net, FAMILY.blocks(net), ADAPTER)
+    forecast = adapted_cost(cost(config, CONTEXT), net)
+    return {
+        "parameters": forecast.parameters,
+        "trained": sum(p.numel() for p in net.parameters() if p.requires_grad),
+        "precision": precision,
+        "compiled": compiled,
+        "tokens_per_step": rows * CONTEXT,
+        "repeats": repeats,
+        "tokens_per_second": {way: round(speed, 1) for way, speed in speeds.items()},
+        "ratios": {way: round(speeds["makar"] / speed, 2) for way, speed in speeds.items() if way != "makar"},
+        "gflops_per_second": round(speeds["makar"] / CONTEXT * forecast.flops / 1e9),
+        "first_loss": losses,
+    }
+
+
+def ours(
+    config: LanguageConfig, base: dict[str, torch.Tensor], batch: Batch, precision: Precision, *, compiled: bool
+) -> Losing:
+    """A step of the trainer."""
+    net = Decoder(config)
+    net.load_state_dict(base)
+    adapt(net, FAMILY.blocks(net), ADAPTER)
+    assert plain_state(net).keys() == base.keys()
+    blocks = FAMILY.blocks(net.train())
+    compile_blocks(blocks, on=compiled)
+    train = TrainConfig(
+        steps=10**6, batch_size=len(batch["tokens"]), optimizer=Optimizer(learning_rate=RATE), schedule=Constant()
+    )
+    player = make_player(net, "", blocks, train.optimizer, torch.float32)
+    setting = Setting(Model(FAMILY, config, net), NextToken(), [player], train, 0, join(), precision)
+    numbers = count()
+
+    def step() -> float:
+        _, (loss, targets, *_) = train_step(setting, batch, next(numbers), [])
+        return (loss / targets).item()
+
+    return step
+
+
+def theirs(config: LanguageConfig, base: dict[str, torch.Tensor], tokens: torch.Tensor, precision: Precision) -> Losing:
+    """A step of the peer, as its users write it."""
+    names = (
+        "vocab_size", "hidden_size", "num_hidden_layers", "intermediate_size", "num_attention_heads",
+        "num_key_value_heads", "head_dim", "max_position_embeddings", "rms_norm_eps", "tie_word_embeddings",
+    )  # fmt: skip
+    shape = {name: getattr(config, name) for name in names}
+    rope = {"rope_type": "default", "rope_theta": config.rope_theta}
+    plain = transformers.LlamaForCausalLM(transformers.LlamaConfig(**shape, rope_parameters=rope))
+    plain.load_state_dict(base, strict=False)  # the tied output matrix has no tensor of its own
+    net = peft.get_peft_model(
+        plain,
+        peft.LoraConfig(
+            r=ADAPTER.rank, lora_alpha=int(ADAPTER.alpha), target_modules="all-linear", task_type="CAUSAL_LM"
+        ),
+    ).train()
+    trained = [parameter for parameter in net.parameters() if parameter.requires_grad]
+    optimizer = torch.optim.AdamW(trained, lr=RATE, weight_decay=0.1, betas=(0.9, 0.95))
+
+    def step() -> float:
+        with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
+            loss = net(input_ids=tokens, labels=tokens, use_cache=False).loss
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(trained, 1.0)
+        optimizer.step()
+        optimizer.zero_grad()
+        return loss.item()
+
+    return step
