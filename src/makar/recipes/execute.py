@@ -10,7 +10,7 @@ from typing import Any
 
 from makar.core.device import Machine, probe
 from makar.core.errors import ResourceError
-from makar.core.files import folder_atomic, lock, write_atomic, write_json
+from makar.core.files import folder_atomic, lock, mending, write_atomic, write_json
 from makar.data.fetch import cache
 from makar.engine.adapters import save_adapter
 from makar.engine.load import STAGES
@@ -71,7 +71,7 @@ def train(
     world = join()
     if world.rank > 0:
         say, progress = silent, None
-    check(file, workspace)
+    check(file, workspace, say)
     fresh = [name for name in file.stages if world.rank == 0 and not workspace.run(name).manifest]
     plans = {name: plan(file, name, workspace) for name in fresh}
     for expected in plans.values():
@@ -79,7 +79,10 @@ def train(
         if not force:
             expected.refuse()
     if world.rank == 0 and len(file.stages) > 1:
-        write_json(workspace.run(file.name).folder / STAGES, [name.rsplit("/", 1)[-1] for name in file.stages])
+        folder = workspace.run(file.name).folder
+        with mending(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+        write_json(folder / STAGES, [name.rsplit("/", 1)[-1] for name in file.stages])
     results: list[Result] = []
     for name, recipe in file.stages.items():
         run, expected = workspace.run(name), plans.get(name)
@@ -101,13 +104,13 @@ def train(
     return results
 
 
-def check(file: RecipeFile, workspace: Workspace) -> None:
+def check(file: RecipeFile, workspace: Workspace, say: Say) -> None:
     """Refuse now what would fail after hours: a run that began with another recipe, a model that is not there."""
     for name, recipe in file.stages.items():
         workspace.run(name).check(recipe.plain())
         for reference in recipe.references:
             if reference[1:] not in file.stages:
-                workspace.model(reference)
+                workspace.model(reference, say)
 
 
 def execute(job: Job, run: Run, *, say: Say = silent, progress: Show | None = None) -> Outcome:
