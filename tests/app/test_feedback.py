@@ -1,0 +1,73 @@
+"""Asking a person: what is shown, what is kept, what is passed over."""
+
+import pytest
+
+from makar.align.choices import read_choices
+from makar.app.feedback import feedback, weights_of
+from makar.core.errors import InputError
+from makar.core.files import sha256
+from tests.align.support import writer
+
+
+@pytest.fixture
+def folder(tmp_path):
+    model, place = writer(), tmp_path / "model"
+    place.mkdir()
+    model.family.folder.save(model, place)
+    return place
+
+
+def answering(*replies):
+    left = iter(replies)
+
+    def ask(question):
+        assert "which is better" in question
+        try:
+            return next(left)
+        except StopIteration:
+            raise EOFError from None
+
+    return ask
+
+
+def test_choices_are_kept_with_who_when_and_both_seeds(folder, tmp_path):
+    store, said = tmp_path / "choices.jsonl", []
+    ask = answering("2", "what?", "1", "s")
+    settings = {"temperature": 1.0, "max_tokens": 6}
+    found = feedback(
+        folder, ["1+2=", "4+5=", "6", "7"], store=store, who="ann", seed=50, ask=ask, say=said.append, **settings
+    )
+    assert (found.added, found.skipped, found.total) == (2, 1, 2)
+    first, second = read_choices(store)
+    assert (first.prompt, first.who, first.shown_first) == ("1+2=", "ann", "rejected")
+    assert (first.chosen_seed, first.rejected_seed) == (51, 50)
+    assert (second.prompt, second.shown_first) == ("4+5=", "chosen")
+    assert second.chosen_seed < second.rejected_seed
+    assert first.weights == weights_of(folder) == sha256(folder / "model.safetensors")
+    assert first.rejected in said[0]
+    assert read_choices(found.snapshot) == [first, second]
+    again = feedback(folder, ["1+2=", "4+5="], store=store, who="ann", ask=answering(), say=said.append, **settings)
+    assert (again.added, again.total) == (0, 2)
+    other = feedback(folder, ["1+2="], store=store, who="bob", ask=answering("1"), say=said.append, **settings)
+    assert (other.added, other.total) == (1, 3)
+
+
+def test_a_model_of_one_answer_is_not_asked_about(folder, tmp_path):
+    said = []
+    found = feedback(
+        folder,
+        ["1+2="],
+        store=tmp_path / "c.jsonl",
+        who="ann",
+        ask=answering(),
+        say=said.append,
+        temperature=0.0,
+        max_tokens=3,
+    )
+    assert (found.added, found.skipped, found.snapshot) == (0, 1, None)
+    assert "one answer only" in said[0]
+
+
+def test_a_folder_without_weights_is_refused(tmp_path):
+    with pytest.raises(InputError, match="no weights"):
+        weights_of(tmp_path)
