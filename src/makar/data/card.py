@@ -3,6 +3,20 @@
 from makar.data.held import SHARE
 from makar.data.store import SPLITS, Count, Manifest
 
+PROSE = (
+    f"What shares {SHARE:.0%} or more of its word 5-grams with the test set was dropped from training and",
+    "validation, and what shares as much with validation from training.",
+)
+
+HELD = {
+    "text": "",
+    "chat": " (a conversation as one line of JSON)",
+    "preference": " (a prompt with a better and a worse answer, as one line of JSON)",
+    "judged": " (a prompt with an answer and whether it is good, as one line of JSON)",
+    "prompts": " (a prompt and what a reward must know of it, as one line of JSON)",
+}
+"""What the documents of each kind are."""
+
 
 def card(manifest: Manifest) -> str:
     """A README.md for a dataset folder.
@@ -49,15 +63,15 @@ def card(manifest: Manifest) -> str:
             "",
             f"{how}; test documents are normalised and otherwise as they were, never dropped.",
             f"Validation takes {options.valid_fraction:.1%} of the groups by a hash of the name (seed {options.seed}).",
-            f"What shares {SHARE:.0%} or more of its word 5-grams with the test set was dropped from training and",
-            "validation, and what shares as much with validation from training; then every repetition: the same text,",
-            f"or a Jaccard similarity of word 5-grams from {options.near}.",
+            *(PROSE if manifest.kind == "text" else ()),
+            f"Dropped is every repetition: the same text, or a Jaccard similarity of word 5-grams from {options.near}.",
             "",
             *(f"- {note}" for note in manifest.notes),
             "",
             "## Columns",
             "",
-            "`text`, `id` (file and place), `group` (what stays on one side of the split), `source`.",
+            f"`text`{HELD[manifest.kind]},",
+            "`id` (file and place), `group` (what stays on one side of the split), `source`.",
             "",
         ]
     )

@@ -71,7 +71,7 @@ class Dataset:
                 self.verified.add(shard.path)
             for batch in batches(path):
                 for row in zip(*(batch[name].to_pylist() for name in DOCUMENT.names), strict=True):
-                    yield Document(*row)
+                    yield Document(*row, kind=self.manifest.kind)
 
     def texts(self, split: str) -> Iterator[str]:
         """The texts of a split, in the order of the corpus."""

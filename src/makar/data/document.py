@@ -12,12 +12,14 @@ class Document:
         id: Unique in the dataset: the file, and the place in it.
         group: What must stay on one side of a split: a book, a file.
         source: The source as the user named it.
+        kind: "text" for prose, or what `data.chats` calls a record, of which the text is then one line of JSON.
     """
 
     text: str
     id: str
     group: str
     source: str
+    kind: str = "text"
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from typing import Any
 
 from makar.core.errors import InputError
 from makar.data.archives import Entry, seekable, unpack_gzip, unpack_tar, unpack_zip, unpack_zstd
+from makar.data.chats import FORMATS, Unfit, as_line, kind_of, recognise
 from makar.data.document import Document, Fault
 from makar.data.poems import read_poems
 
@@ -105,7 +106,7 @@ def piece(text: str, name: str, number: int, source: str) -> Document:
 
 
 def read_jsonl(entry: Entry, source: str) -> Iterator[Item]:
-    """One JSON object a line; its field `text`, and `id` and `group` where it has them."""
+    """One JSON object a line: a document each."""
     with entry.open() as file:
         for number in range(1, 1 << 62):
             line = file.readline(RECORD)
@@ -122,17 +123,17 @@ def read_jsonl(entry: Entry, source: str) -> Iterator[Item]:
                 broken = "broken UTF-8" if isinstance(fault, UnicodeDecodeError) else "not valid JSON"
                 yield Fault(broken, where, len(line), "repair the line or leave it out")
                 continue
-            yield from record(row, entry.name, number, source)
+            yield record(row, entry.name, number, source, place="line")
 
 
 def read_csv(entry: Entry, source: str) -> Iterator[Item]:
-    """A table with a header; its column `text`, and `id` and `group` where it has them."""
+    """A table with a header: a document a row."""
     stream: Any = entry.open()
     with io.TextIOWrapper(stream, "utf-8-sig", newline="") as file:
         csv.field_size_limit(RECORD)
         try:
             for number, row in enumerate(csv.DictReader(file), 1):
-                yield from record(row, entry.name, number, source)
+                yield record(row, entry.name, number, source)
         except UnicodeDecodeError as fault:
             yield Fault("broken UTF-8", entry.name, len(fault.object), "convert it: iconv -t utf-8")
         except csv.Error as fault:
@@ -140,7 +141,7 @@ def read_csv(entry: Entry, source: str) -> Iterator[Item]:
 
 
 def read_parquet(entry: Entry, source: str) -> Iterator[Item]:
-    """A table; its column `text`, and `id` and `group` where it has them."""
+    """A table: a document a row."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -148,36 +149,49 @@ def read_parquet(entry: Entry, source: str) -> Iterator[Item]:
         try:
             table = pq.ParquetFile(file)
             names = table.schema_arrow.names
-            if "text" not in names:
-                yield from record(dict.fromkeys(names), entry.name, 1, source)
-            wanted = [name for name in ("text", "id", "group") if name in names]
+            wanted = [name for name in ("text", "group") if name in names] if "text" in names else names
             number = 0
             for batch in table.iter_batches(batch_size=1024, columns=wanted):
                 for row in batch.to_pylist():
                     number += 1
-                    yield from record(row, entry.name, number, source)
+                    yield record(row, entry.name, number, source)
         except (pa.ArrowException, OSError) as fault:
             raise InputError(f"not valid Parquet: {fault}", where=entry.name, fix="copy it again") from None
 
 
-def record(row: Any, name: str, number: int, source: str) -> Iterator[Item]:
-    """One row of a table; without a group of its own it is its own group.
+def record(row: Any, name: str, number: int, source: str, place: str = "row") -> Document | Fault:
+    """One row of a table: its field `text`, or else a record of one of the formats that `chats` knows.
+
+    Args:
+        row: An object; without a field `group` it is its own group.
+        name: Of the file.
+        number: Of the row, from 1.
+        source: As the user named it.
+        place: What the number counts.
 
     Raises:
-        InputError: The table has no column `text`.
+        InputError: The first row has neither a text nor the fields of any format.
     """
-    if not isinstance(row, dict) or "text" not in row:
-        found = ", ".join(map(str, row)) if isinstance(row, dict) else type(row).__name__
-        raise InputError(
-            "no field 'text'", where=f"{name}, row {number}", value=found, fix="rename the field that holds the text"
-        )
-    text = row["text"]
-    if not isinstance(text, str):
-        yield Fault("text is not a string", f"{name}, row {number}", 0, "give a string")
-        return
-    key = f"{name}#{number}"
-    group = row.get("group")
-    yield Document(text, key, f"{name}#{group}" if group is not None else key, source)
+    where, key = f"{name}, {place} {number}", f"{name}#{number}"
+    fields: dict[str, Any] = row if isinstance(row, dict) else {}
+    group = key if fields.get("group") is None else f"{name}#{fields['group']}"
+    if "text" in fields:
+        if not isinstance(fields["text"], str):
+            return Fault("text is not a string", where, 0, "give a string")
+        return Document(fields["text"], key, group, source)
+    make = recognise(fields)
+    if make is None:
+        found = ", ".join(map(str, fields)) if isinstance(row, dict) else type(row).__name__
+        formats = ", ".join("+".join(names) for names, _ in FORMATS)
+        if number == 1:
+            fix = f"rename the field that holds the text, or give the fields of a conversation: {formats}"
+            raise InputError("no field 'text'", where=where, value=found, fix=fix)
+        return Fault("neither a text nor a conversation", where, len(str(row)), f"give text, or one of {formats}")
+    try:
+        made = make(fields)
+    except Unfit as fault:
+        return Fault(fault.reason, where, len(str(row)), fault.fix)
+    return Document(as_line(made), key, group, source, kind_of(made))
 
 
 CODE = frozenset((

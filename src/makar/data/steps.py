@@ -2,6 +2,7 @@
 
 import shutil
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import islice
@@ -14,6 +15,7 @@ import xxhash
 from makar.core.errors import InputError
 from makar.core.files import folder_atomic, read_json, write_atomic, write_json
 from makar.data.card import card
+from makar.data.chats import Kind, contents, normalised
 from makar.data.clean import fault_of, normalise
 from makar.data.config import CollectOptions
 from makar.data.dedup import REASONS as DUPLICATES
@@ -43,6 +45,8 @@ from makar.data.store import (
 
 COLUMNS = ["text", "id", "group", "source"]
 SHARED = "shares much of its text with a held-out document"
+TOLD = 5
+"""Things of one kind that cannot be read and are told one by one."""
 
 
 @dataclass(frozen=True)
@@ -77,6 +81,11 @@ class Work:
         """The parts that a step wrote."""
         return parts(self.folder / name)
 
+    @property
+    def kind(self) -> Kind:
+        """What the documents hold, as the first step found it."""
+        return read_json(self.folder / "read.json")["kind"]
+
 
 def build(work: Work) -> None:
     """All the steps."""
@@ -93,9 +102,10 @@ def read_all(work: Work) -> dict[str, Any]:
     folder = work.folder / "read"
     folder.mkdir(exist_ok=True)
     done = parts(folder)
-    place: dict[str, Any] = part_notes(done[-1])["place"] if done else start_of(0)
+    place: dict[str, Any] = part_notes(done[-1])["place"] if done else start_of(0, None)
     held: list[Document] = []
     faults: dict[str, Count] = {}
+    told: Counter[str] = Counter()
     number, bytes_held = len(done), 0
 
     def flush() -> None:
@@ -114,7 +124,14 @@ def read_all(work: Work) -> dict[str, Any]:
             if isinstance(item, Fault):
                 faults[item.reason] = faults.get(item.reason, Count()) + Count(documents=1, bytes=item.bytes)
                 place["fault"] = place["fault"] or asdict(item)
+                told[item.reason] += 1
+                if told[item.reason] <= TOLD:
+                    more = "; more of these are only counted" if told[item.reason] == TOLD else ""
+                    work.say(f"{item.where}: {item.reason}; {item.fix}{more}")
                 continue
+            place["kind"] = place["kind"] or item.kind
+            if item.kind != place["kind"]:
+                raise of_two_kinds(item, place["kind"])
             place["documents"] += 1
             held.append(item)
             bytes_held += size(item.text)
@@ -122,14 +139,20 @@ def read_all(work: Work) -> dict[str, Any]:
                 flush()
         if not place["documents"]:
             raise nothing_in(source, place["fault"])
-        place = start_of(place["source"] + 1)
+        place = start_of(place["source"] + 1, place["kind"])
     flush()
-    return {"parts": number}
+    return {"parts": number, "kind": place["kind"]}
 
 
-def start_of(source: int) -> dict[str, Any]:
-    """The place before a source: what has been read of it, and the first thing that could not be."""
-    return {"source": source, "items": 0, "documents": 0, "fault": None}
+def start_of(source: int, kind: str | None) -> dict[str, Any]:
+    """The place before a source: what has been read of it, the first thing that could not be, and the kind so far."""
+    return {"source": source, "items": 0, "documents": 0, "fault": None, "kind": kind}
+
+
+def of_two_kinds(document: Document, kind: str) -> InputError:
+    """The error for a corpus that holds prose and conversations, or conversations of two kinds."""
+    fix = "collect them into datasets of their own"
+    return InputError(f"a row of another kind among rows of {kind!r}", where=document.id, value=document.kind, fix=fix)
 
 
 def nothing_in(source: Fetched, fault: dict[str, Any] | None) -> InputError:
@@ -152,7 +175,7 @@ def split_all(work: Work) -> dict[str, Any]:
 def hold_all(work: Work) -> dict[str, Any]:
     """What is held out: validation is kept clean of the test set, and training of both."""
     test = both = Held(np.zeros(0, np.uint64))
-    for path in work.parts("read"):
+    for path in work.parts("read") if work.kind == "text" else ():  # instructions share their phrases by design
         fate = np.load(work.folder / "split" / f"{path.stem}.npy")
         if not held_out(fate).any():
             continue
@@ -186,20 +209,21 @@ def clean_all(work: Work) -> dict[str, Any]:
     }
     for path in work.parts("read"):
         if not (folder / path.name).exists():
-            clean_part(path, np.load(work.folder / "split" / f"{path.stem}.npy"), held, folder, work.options)
+            clean_part(work, path, np.load(work.folder / "split" / f"{path.stem}.npy"), held, folder)
     return {}
 
 
-def clean_part(path: Path, fate: np.ndarray, held: Mapping[Fate, Held], folder: Path, options: CollectOptions) -> None:
+def clean_part(work: Work, path: Path, fate: np.ndarray, held: Mapping[Fate, Held], folder: Path) -> None:
     """One part: the arrays first and the part last, since the part is what says that all is there."""
+    prose = work.kind == "text"
     table = read_part(path, [*COLUMNS, "bytes"])
     columns: dict[str, list[Any]] = {name: table[name].to_pylist() for name in [*COLUMNS, "bytes"]}
     reasons: list[str | None] = [HELD.get(Fate(number)) for number in fate]
     changed = np.zeros(len(fate), bool)
     for row, text in enumerate(columns["text"]):
         if reasons[row] is None:
-            better = normalise(text, is_code(columns["group"][row]))
-            reasons[row] = None if fate[row] == Fate.TEST else fault_of(better, options)
+            better = normalise(text, is_code(columns["group"][row])) if prose else normalised(text)
+            reasons[row] = fault_of(better, work.options) if prose and fate[row] != Fate.TEST else None
             columns["text"][row], changed[row] = better, better != text
     for side, against in held.items():
         rows = [row for row, reason in enumerate(reasons) if reason is None and fate[row] == side]
@@ -214,7 +238,8 @@ def clean_part(path: Path, fate: np.ndarray, held: Mapping[Fate, Held], folder: 
     good: dict[str, Any] = {name: [column[row] for row in kept] for name, column in columns.items()}
     exact = [xxhash.xxh3_64_intdigest(text.encode()) for text in good["text"]]
     save_array(folder / f"{path.stem}.exact.npy", np.array(exact, np.uint64))
-    save_array(folder / f"{path.stem}.signed.npy", signatures(good["text"]))
+    words = good["text"] if prose else [contents(text) for text in good["text"]]
+    save_array(folder / f"{path.stem}.signed.npy", signatures(words))
     good |= {"split": fate[kept], "changed": changed[kept]}
     write_part(folder / path.name, good, {"dropped": plain(dropped)})
 
@@ -262,6 +287,7 @@ def write_all(work: Work) -> dict[str, Any]:
                 raise too_small(f"no document of good quality is left for {name!r}")
         gone = tally(dropped)
         manifest = Manifest(
+            kind=work.kind,
             sources=[record_of(source) for source in work.sources],
             options=work.options,
             read=sum([*kept_raw.values(), *gone.values()], Count()),

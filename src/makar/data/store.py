@@ -9,9 +9,11 @@ from typing import Any, Literal
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from pydantic import Field
 
 from makar.core.config import Config
 from makar.core.files import sha256, write_atomic
+from makar.data.chats import Kind
 from makar.data.config import CollectOptions
 from makar.data.document import size
 
@@ -55,6 +57,7 @@ class Manifest(Config):
     """What went into a dataset and what became of it; `read` is the sum of `kept_raw` and `dropped`, always.
 
     Args:
+        kind: "text" for prose; else which records of `data.chats` the texts are. A manifest of prose does not say it.
         sources: In the order given.
         options: The settings.
         read: What the sources held, as read.
@@ -66,6 +69,7 @@ class Manifest(Config):
     """
 
     format: Literal[1] = 1
+    kind: Kind = Field("text", exclude_if=lambda kind: kind == "text")
     sources: list[SourceRecord]
     options: CollectOptions
     read: Count
