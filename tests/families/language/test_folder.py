@@ -254,6 +254,7 @@ def test_a_tokenizer_larger_than_the_vocabulary_is_refused(codec, tmp_path):
         {},
         {"temperature": 0.5, "top_p": 0.9, "top_k": 7, "min_p": 0.1, "repetition_penalty": 1.2, "max_tokens": 3},
         {"temperature": 0.0, "max_tokens": 5},
+        {"stop": ["\n\n", "End"], "logprobs": 2, "top_p": 0.5},
     ],
 )
 def test_generation_defaults_come_back(tmp_path, generation):
@@ -264,6 +265,8 @@ def test_generation_defaults_come_back(tmp_path, generation):
 def test_a_foreign_wish_for_greedy_is_honoured(folder):
     (folder / "generation_config.json").write_text('{"do_sample": false, "temperature": 0.7, "num_beams": 4}')
     assert FAMILY.folder.load(folder).generation == {"temperature": 0.0}
+    (folder / "generation_config.json").write_text('{"makar": 3, "top_k": 5}')
+    assert FAMILY.folder.load(folder).generation == {"top_k": 5}
 
 
 def test_several_ends_and_the_chat_template_travel_in_the_folder(tmp_path):

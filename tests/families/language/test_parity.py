@@ -107,7 +107,13 @@ def our_model(fields: dict) -> Model:
     codec = train_bpe(["the moon and the sea " * 3], SMALLEST + 4)
     shape = SHAPE | {"vocab_size": codec.vocab_size + 3} | fields
     config = LanguageConfig(**{name: value for name, value in shape.items() if value is not None})
-    return Model(FAMILY, config, shaken(Decoder(config)), {"codec": codec}, {"temperature": 0.7, "max_tokens": 9})
+    return Model(
+        FAMILY,
+        config,
+        shaken(Decoder(config)),
+        {"codec": codec},
+        {"temperature": 0.7, "max_tokens": 9, "stop": ("end",)},
+    )
 
 
 @pytest.mark.parametrize("case", OURS)

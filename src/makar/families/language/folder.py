@@ -193,16 +193,23 @@ def read_object(path: Path) -> dict[str, Any]:
 
 
 def to_generation_config(generation: Mapping[str, Any]) -> dict[str, Any]:
-    """Our defaults of generation in the ecosystem's words: temperature 0 is `do_sample` false."""
+    """Our defaults of generation in the ecosystem's words: temperature 0 is `do_sample` false.
+
+    What it has no word for stands under `makar`, which it keeps and does not read.
+    """
     known = {theirs: generation[ours] for ours, theirs in GENERATION.items() if generation.get(ours) is not None}
+    own = {ours: value for ours, value in generation.items() if ours not in GENERATION and value is not None}
     if known.get("temperature") == 0:
-        return {name: known[name] for name in ("max_new_tokens", "repetition_penalty") if name in known} | {
-            "do_sample": False
-        }
-    return known | ({"do_sample": True} if known else {})
+        known = {name: known[name] for name in ("max_new_tokens", "repetition_penalty") if name in known}
+        known["do_sample"] = False
+    elif known:
+        known["do_sample"] = True
+    return known | ({"makar": own} if own else {})
 
 
 def from_generation_config(found: Mapping[str, Any]) -> dict[str, Any]:
     """The ecosystem's defaults of generation in our words; what it does not say stays our own default."""
     known = {ours: found[theirs] for ours, theirs in GENERATION.items() if found.get(theirs) is not None}
-    return known | ({"temperature": 0.0} if found.get("do_sample") is False else {})
+    own = found.get("makar")
+    greedy = {"temperature": 0.0} if found.get("do_sample") is False else {}
+    return known | (own if isinstance(own, dict) else {}) | greedy
