@@ -1,6 +1,6 @@
 """The run folder: one place that says everything of a run, and the workspace that holds runs and data."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -36,16 +36,25 @@ class Workspace:
         """The run of a name; an absolute path stands for itself."""
         return Run(self.runs / name)
 
-    def model(self, reference: str) -> Path:
-        """The model folder behind "@run" or a path to a run or model folder.
+    def model(self, reference: str, say: Callable[[str], None] = lambda line: None) -> Path:  # noqa: ARG005
+        """The model folder behind "@run", a path to a run or model folder, or a name such as "smollm2".
+
+        Args:
+            reference: As a recipe says it.
+            say: Takes a line on a model that is fetched for its name.
 
         Raises:
             RecipeError: There is no such run or folder.
             RunError: The run has not finished.
+            SourceError: A model of that name cannot be fetched.
         """
         if reference[0] != "@":
             folder = Path(reference)
             if not folder.is_dir():
+                from makar.interop.known import find_model, is_named  # torch: only where a name must be looked up
+
+                if is_named(reference):
+                    return find_model(reference, say)
                 raise RecipeError("no such model folder", value=reference, fix="name a run or a model folder, or @run")
             return Run(folder).model if (folder / "manifest.json").is_file() else folder
         run = self.run(reference[1:])

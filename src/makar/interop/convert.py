@@ -1,0 +1,110 @@
+"""Models from elsewhere to model folders, and model folders to what other tools take."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Literal
+
+from makar.core.errors import InputError, ModelError
+from makar.core.files import folder_atomic, sha256
+from makar.core.nouns import Model
+from makar.data.fetch import hash_of
+from makar.engine.adapters import base_of, is_adapter, load_adapter, merged, save_adapter
+from makar.engine.load import open_model
+from makar.families.language.family import FAMILY
+from makar.interop.gguf_file import open_gguf
+from makar.interop.gguf_read import read_gguf
+from makar.interop.gguf_write import Precision, write_gguf
+from makar.interop.known import Say, find_model
+from makar.interop.onnx import write_onnx
+from makar.interop.origin import UNDECLARED, Origin, fresh, keep
+
+Format = Literal["transformers", "gguf", "peft", "onnx"]
+
+
+def silent(line: str) -> None:  # noqa: ARG001
+    """Say nothing."""
+
+
+def import_model(name: str | Path, out: Path, *, base: str | Path | None = None, say: Say = silent) -> Path:
+    """Make a model folder of makar's own from what another tool made.
+
+    Args:
+        name: A GGUF file, a folder of `transformers` or PEFT, or any name that `find_model` knows.
+        out: The folder to make.
+        base: The model under an adapter whose own folder does not say where it is.
+        say: Takes a line with the licence and the hash.
+
+    Returns:
+        The folder.
+
+    Raises:
+        UserError: It cannot be had or read, or there is something at `out`.
+    """
+    fresh(out)
+    path = Path(name)
+    if path.is_file():
+        stated = open_gguf(path).metadata
+        licence, title = (str(stated.get(f"general.{key}", "")) for key in ("license", "name"))
+        origin = Origin(str(name), sha256(path), licence or UNDECLARED, title)
+        say(origin.line())
+        keep(read_gguf(path), out, origin)
+        return out
+    folder = find_model(name, say)
+    origin = Origin(str(name), hash_of(folder)[0])
+    if is_adapter(folder):
+        below = find_model(base, say) if base is not None else base_of(folder)
+        model = load_adapter(merged(open_model(below)), folder)
+        with folder_atomic(out) as beside:
+            save_adapter(model, beside, below)
+    elif base is not None:
+        raise InputError("this is a whole model, which has no base", where=folder, fix="leave out --base")
+    else:
+        keep(open_model(folder), out, origin)
+    say(origin.line())
+    return out
+
+
+def export_model(
+    name: str | Path, to: Format, out: Path, *, precision: Precision | None = None, say: Say = silent
+) -> Path:
+    """Write a model as another tool takes it; adapters are merged into it, except for PEFT.
+
+    Args:
+        name: Any name that `find_model` knows.
+        to: "transformers" (a folder), "gguf" (a file), "peft" (an adapter's folder) or "onnx" (a folder).
+        out: The file or folder to make.
+        precision: Of a GGUF file; "f16" if not said.
+        say: Takes a line on what is fetched.
+
+    Returns:
+        What was made.
+
+    Raises:
+        UserError: The model cannot be had or written so, or there is something at `out`.
+    """
+    if precision is not None and to != "gguf":
+        raise InputError("only GGUF files have a precision to choose", value=to, fix="leave out --precision")
+    fresh(out)
+    folder = find_model(name, say)
+    if to in ("gguf", "onnx") and not FAMILY.folder.recognises(folder) and not is_adapter(folder):
+        raise ModelError("only language models can be written so", where=folder, value=to, fix="transformers takes all")
+    if to == "peft":
+        if not is_adapter(folder):
+            raise ModelError("this is a whole model, not an adapter", where=folder, fix="export it to transformers")
+        with folder_atomic(out) as beside:
+            save_adapter(open_model(folder), beside, base_of(folder))
+    elif to == "gguf":
+        write_gguf(merged(open_model(folder)), out, precision or "f16")
+    else:
+        with folder_atomic(out) as beside:
+            WRITERS[to](merged(open_model(folder)), beside)
+    return out
+
+
+def write_transformers(model: Model[Any], folder: Path) -> None:
+    """Write the ecosystem's own folder."""
+    model.family.folder.save(model, folder)
+
+
+WRITERS: dict[str, Callable[[Model[Any], Path], None]] = {"transformers": write_transformers, "onnx": write_onnx}
+"""How a model is written into a folder."""

@@ -1,0 +1,160 @@
+import json
+
+import pytest
+import torch
+
+from makar.app.cli import run
+from makar.core.errors import InputError, ModelError, UserError
+from makar.engine.adapters import adapters_of, save_adapter
+from makar.engine.load import open_model
+from makar.families.language.family import FAMILY
+from makar.interop.convert import export_model, import_model
+from makar.nets.lora import attach
+from makar.nets.lora_config import LoraConfig
+from tests.interop.conftest import build
+
+TOKENS = torch.arange(30)[None]
+
+
+@pytest.fixture
+def folder(model, tmp_path):
+    path = tmp_path / "model"
+    path.mkdir()
+    FAMILY.folder.save(model, path)
+    return path
+
+
+@pytest.fixture
+def adapter(model, folder, tmp_path):
+    torch.manual_seed(1)
+    attach(model.net, FAMILY.blocks(model.net), LoraConfig(rank=2))
+    with torch.no_grad():
+        for name, parameter in model.net.named_parameters():
+            if "lora" in name:
+                parameter.normal_(0, 0.2)
+    path = tmp_path / "adapter"
+    path.mkdir()
+    save_adapter(model, path, folder)
+    return path
+
+
+@torch.no_grad()
+def logits(model):
+    return model.net.eval()(TOKENS)
+
+
+def test_a_file_comes_in_and_goes_out_with_the_same_logits(model, folder, tmp_path):
+    file = export_model(folder, "gguf", tmp_path / "m.gguf", precision="f32")
+    back = import_model(file, tmp_path / "back")
+    assert torch.equal(logits(open_model(back)), logits(model))
+    again = export_model(back, "transformers", tmp_path / "again")
+    assert torch.equal(logits(open_model(again)), logits(model))
+    assert "model.gguf" not in (back / "README.md").read_text()
+
+
+def test_a_folder_of_transformers_comes_in(model, tmp_path):
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    config = LlamaConfig(
+        vocab_size=model.config.vocab_size,
+        hidden_size=32,
+        intermediate_size=48,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+    )
+    theirs = LlamaForCausalLM(config).eval()
+    theirs.save_pretrained(tmp_path / "theirs")
+    model.parts["codec"].save(tmp_path / "theirs")
+    ours = open_model(import_model(tmp_path / "theirs", tmp_path / "ours"))
+    with torch.no_grad():
+        torch.testing.assert_close(logits(ours), theirs(TOKENS).logits, atol=1e-5, rtol=1e-5)
+
+
+def test_an_adapter_goes_to_peft_and_merged_to_all_others(model, folder, adapter, tmp_path):
+    wanted = logits(open_model(adapter))
+    assert not torch.allclose(wanted, logits(open_model(folder)), atol=1e-2)
+    peft = export_model(adapter, "peft", tmp_path / "peft")
+    assert json.loads((peft / "adapter_config.json").read_text())["r"] == 2
+    torch.testing.assert_close(logits(open_model(peft)), wanted)
+    whole = open_model(export_model(adapter, "transformers", tmp_path / "whole"))
+    assert not adapters_of(whole.net)
+    torch.testing.assert_close(logits(whole), wanted, atol=1e-4, rtol=1e-4)
+    file = export_model(adapter, "gguf", tmp_path / "m.gguf", precision="f32")
+    torch.testing.assert_close(
+        logits(open_model(import_model(file, tmp_path / "from_file"))), wanted, atol=1e-4, rtol=1e-4
+    )
+
+
+def test_an_adapter_comes_in_over_the_model_that_is_named(folder, adapter, tmp_path):
+    wanted = logits(open_model(adapter))
+    moved = tmp_path / "elsewhere" / "model"
+    moved.parent.mkdir()
+    folder.rename(moved)
+    with pytest.raises(ModelError, match="the model that this adapter belongs to is not here"):
+        import_model(adapter, tmp_path / "in")
+    came = import_model(adapter, tmp_path / "in", base=moved)
+    torch.testing.assert_close(logits(open_model(came)), wanted)
+
+
+def test_onnx_gives_the_same_logits_for_any_length(model, folder, tmp_path):
+    onnxruntime = pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnxscript")
+    out = export_model(folder, "onnx", tmp_path / "onnx")
+    session = onnxruntime.InferenceSession(out / "model.onnx", providers=["CPUExecutionProvider"])
+    for rows, length in ((1, 1), (3, 17), (1, 200)):
+        tokens = torch.randint(model.config.vocab_size, (rows, length))
+        with torch.no_grad():
+            wanted = model.net.eval()(tokens)
+        found = torch.from_numpy(session.run(None, {"input_ids": tokens.numpy()})[0])
+        torch.testing.assert_close(found, wanted, atol=1e-3, rtol=1e-3)
+    assert (out / "tokenizer.json").is_file()
+
+
+@pytest.mark.slow
+def test_onnx_knows_every_kind(tiny, tmp_path):
+    from makar.interop.onnx import write_onnx
+
+    write_onnx(tiny, tmp_path)  # compares the logits itself
+
+
+@pytest.mark.slow
+def test_onnx_knows_sliding_windows(bpe, tmp_path):
+    from makar.interop.onnx import write_onnx
+
+    write_onnx(build(bpe, sliding_window=2), tmp_path)
+
+
+def test_what_cannot_be_done_is_said_and_nothing_is_written(folder, tmp_path):
+    before = sorted(tmp_path.rglob("*"))
+    for kind, name, to, more, said in (
+        (InputError, folder, "onnx", {"precision": "f16"}, "only GGUF files have a precision"),
+        (ModelError, folder, "peft", {}, "a whole model, not an adapter"),
+        (UserError, tmp_path / "nowhere", "gguf", {}, "no such model"),
+    ):
+        with pytest.raises(kind, match=said):
+            export_model(name, to, tmp_path / "out", **more)
+    with pytest.raises(InputError, match="there is something already"):
+        export_model(folder, "gguf", folder)
+    with pytest.raises(InputError, match="there is something already"):
+        import_model(folder, folder)
+    with pytest.raises(InputError, match="a whole model, which has no base"):
+        import_model(folder, tmp_path / "out", base=folder)
+    damaged = tmp_path / "damaged.gguf"
+    damaged.write_bytes(b"GGUF\3\0\0\0")
+    with pytest.raises(ModelError, match="truncated or damaged"):
+        import_model(damaged, tmp_path / "out")
+    assert sorted(tmp_path.rglob("*")) == sorted([*before, damaged])
+
+
+def test_the_commands_say_where_the_result_is(folder, tmp_path, capsys):
+    file, back = str(tmp_path / "m.gguf"), str(tmp_path / "back")
+    assert run(["export", str(folder), "--to", "gguf", file]) == 0
+    assert run(["import", file, back]) == 0
+    said = capsys.readouterr()
+    assert said.out.splitlines() == [file, back]
+    assert "SHA-256" in said.err
+    assert run(["export", str(folder), "--to", "gguf", file]) == 2
+    assert run(["export", back, "--to", "paper", file]) == 2
+    said = capsys.readouterr()
+    assert said.err.splitlines()[0].startswith("makar: " + file)
+    assert len(said.err.splitlines()) == 2
