@@ -4,7 +4,8 @@ import inspect
 
 import pytest
 
-from makar.align.rewards import RULES, Case, beside, earn, make_rewards, source_hash
+from makar.align.config import beside
+from makar.align.rewards import RULES, Case, earn, make_rewards, source_hash
 from makar.core.errors import InputError, RecipeError
 
 COUPLETS = "The moon is high\nagainst the sky\nThe sea is deep\nand I must sleep\n"

@@ -1,6 +1,8 @@
-"""Settings of rollouts and rewards; imports no torch."""
+"""Settings of rollouts and rewards, and what each objective of alignment learns from; imports no torch."""
 
-from typing import Any
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, cast
 
 from pydantic import Field
 
@@ -34,3 +36,39 @@ class RolloutConfig(Config):
 
 RewardTable = dict[str, float | dict[str, Any]]
 """A recipe's rewards: a weight for each rule, or a table with the `weight` (1 if left out) and the rule's options."""
+
+ROWS: Mapping[str, str] = {
+    "dpo": "preference",
+    "ipo": "preference",
+    "orpo": "preference",
+    "simpo": "preference",
+    "reward": "preference",
+    "kto": "judged",
+    "grpo": "prompts",
+    "rloo": "prompts",
+    "ppo": "prompts",
+}
+"""The objectives of alignment, and the kind of rows that each learns from."""
+
+
+def beside(table: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    """A recipe's rewards with "module:function" as the absolute path of a module beside the recipe.
+
+    Args:
+        table: As it stands in the recipe.
+        folder: The recipe's.
+    """
+    found = dict(table)
+    chosen = text_of(table, "python", "function")
+    if chosen is not None:
+        place, colon, name = chosen.rpartition(":")
+        path = Path(place if place.endswith(".py") else f"{place.replace('.', '/')}.py")
+        found["python"] = {**found["python"], "function": f"{(folder / path).absolute()}{colon}{name}"}
+    return found
+
+
+def text_of(table: Mapping[str, Any], reward: str, name: str) -> str | None:
+    """A text among the options of a reward; None where the recipe has no such reward or option."""
+    given = table.get(reward)
+    value = cast(Mapping[str, Any], given).get(name) if isinstance(given, Mapping) else None
+    return value if isinstance(value, str) else None

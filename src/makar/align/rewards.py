@@ -1,4 +1,4 @@
-"""What an answer earns: one table of rules. Imports no torch, but where a reward model is asked for."""
+"""What an answer earns: one table of rules, from rhyme to a person's own function."""
 
 import hashlib
 import importlib.util
@@ -12,6 +12,7 @@ from typing import Any, Literal, cast
 
 from pydantic import TypeAdapter, ValidationError
 
+from makar.align.config import text_of
 from makar.core.config import nearest
 from makar.core.errors import InputError, RecipeError, UserError
 from makar.measure.pronounce import words
@@ -318,25 +319,7 @@ def load_function(function: str) -> Callable[[str, str, dict[str, Any]], float]:
     return cast(Callable[[str, str, dict[str, Any]], float], chosen)
 
 
-def beside(table: Mapping[str, Any], folder: Path) -> dict[str, Any]:
-    """A recipe's rewards with "module:function" as the absolute path of a module beside the recipe.
-
-    Args:
-        table: As it stands in the recipe.
-        folder: The recipe's.
-    """
-    found = dict(table)
-    chosen = found.get("python")
-    if isinstance(chosen, Mapping) and isinstance(chosen.get("function"), str):
-        place, colon, name = chosen["function"].rpartition(":")
-        path = Path(place if place.endswith(".py") else f"{place.replace('.', '/')}.py")
-        found["python"] = {**chosen, "function": f"{(folder / path).absolute()}{colon}{name}"}
-    return found
-
-
 def source_hash(table: Mapping[str, Any]) -> str | None:
     """The SHA-256 of a person's own function's file, by which a checkpoint knows its reward; None without one."""
-    chosen = table.get("python")
-    if not isinstance(chosen, Mapping) or not isinstance(chosen.get("function"), str):
-        return None
-    return hashlib.sha256(split_name(chosen["function"])[0].read_bytes()).hexdigest()
+    chosen = text_of(table, "python", "function")
+    return None if chosen is None else hashlib.sha256(split_name(chosen)[0].read_bytes()).hexdigest()

@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
+from makar.align.config import beside, text_of
 from makar.core.config import nearest, parse
 from makar.core.errors import RecipeError
 from makar.recipes.recipe import Recipe, Stages
@@ -53,8 +54,8 @@ def load_recipe(
     if "stages" not in data:
         if stage is not None:
             raise RecipeError("the recipe has one stage alone", where=where, value=stage, fix="leave --stage out")
-        return RecipeFile(name, {name: parse(Recipe, data, where)})
-    stages = parse(Stages, data, where).stages
+        return RecipeFile(name, {name: placed(parse(Recipe, data, where), path.parent)})
+    stages = {key: placed(each, path.parent) for key, each in parse(Stages, data, where).stages.items()}
     if stage is not None:
         if stage not in stages:
             raise RecipeError("no such stage", where=where, value=stage, fix=nearest(stage, list(stages)))
@@ -135,14 +136,27 @@ def ordered(stages: Mapping[str, Recipe], where: object) -> list[str]:
         raise RecipeError(f"the stages begin from each other in a circle: {circle}", where=where) from None
 
 
+def placed(recipe: Recipe, folder: Path) -> Recipe:
+    """A recipe whose reward functions are found from anywhere: they lie beside its file."""
+    return recipe.model_copy(update={"reward": beside(recipe.reward, folder)}) if recipe.reward else recipe
+
+
 def qualified(stage: Recipe, name: str, stages: Mapping[str, Recipe]) -> Recipe:
     """A stage whose references to its neighbours name their runs, so that it stands alone in its own run folder."""
 
     def full(reference: str) -> str:
         return f"@{name}/{reference[1:]}" if reference[0] == "@" and reference[1:] in stages else reference
 
-    init = full(stage.init) if stage.init else None
-    return stage.model_copy(update={"init": init, "parts": {k: full(v) for k, v in stage.parts.items()}})
+    changed: dict[str, Any] = {"parts": {k: full(v) for k, v in stage.parts.items()}}
+    if stage.init:
+        changed["init"] = full(stage.init)
+    judge = text_of(stage.reward or {}, "model", "path")
+    if stage.reward and judge:
+        changed["reward"] = {
+            **stage.reward,
+            "model": {**cast(dict[str, Any], stage.reward["model"]), "path": full(judge)},
+        }
+    return stage.model_copy(update=changed)
 
 
 def to_toml(data: Mapping[str, Any]) -> str:

@@ -1,9 +1,10 @@
 """The recipe: one stage of training as typed, frozen settings. Imports no torch."""
 
-from typing import TYPE_CHECKING, Annotated, Any, Union, cast
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, cast
 
 from pydantic import Field, StringConstraints, model_validator
 
+from makar.align.config import ROWS, RewardTable, RolloutConfig, text_of
 from makar.core.config import Config
 from makar.data.config import CollectOptions
 from makar.families.table import CONFIGS
@@ -32,10 +33,19 @@ class DataConfig(Config):
         default=(), description="What `makar collect` takes; {stdlib} is Python's own library"
     )
     dataset: str | None = Field(default=None, description="A folder that `makar collect` wrote, in place of sources")
+    rows: Literal["text", "chat", "preference", "judged", "prompts"] = Field(
+        default="text", description="What a row holds: running text, a conversation, a pair of answers, a judged answer"
+    )
     collect: CollectOptions = Field(default=CollectOptions(), description="How the sources are read, cleaned and split")
     length: int = Field(default=LENGTH, gt=0, description="Tokens in a row")
     documents: bool = Field(default=True, description="Whether documents that share a row see only themselves")
     fim_rate: float = Field(default=0.0, ge=0, le=1, description="Share of documents cut for filling in the middle")
+    cut: float | None = Field(
+        default=None,
+        ge=0,
+        le=1,
+        description="Share of a chat's targets that may be lost to the length; 0.01 if left out",
+    )
 
     @model_validator(mode="after")
     def one_origin(self) -> "DataConfig":
@@ -77,6 +87,10 @@ class Recipe(Config):
     )
     parts: dict[str, Reference] = Field(default={}, description="Parts taken from other models, such as codec = '@vae'")
     objective: ObjectiveConfig = ObjectiveConfig()
+    reward: RewardTable | None = Field(
+        default=None, min_length=1, description="What answers earn: a weight for each rule, or a table of its options"
+    )
+    rollouts: RolloutConfig | None = Field(default=None, description="How answers are made to learn from")
     train: TrainConfig
     watch: WatchConfig = WatchConfig()
     sample: dict[str, Any] = Field(default={}, description="Defaults of generation, kept in the model folder")
@@ -98,6 +112,38 @@ class Recipe(Config):
                 "set train.optimizer.name = 'adamw': Muon's steps are made for whole matrices, not for an adapter's two"
             )
         return self
+
+    @model_validator(mode="after")
+    def alignment_fits(self) -> "Recipe":
+        """What alignment learns from, begins from and is rewarded by."""
+        name = self.objective.name or ""
+        wanted = ROWS.get(name)
+        if wanted is None:
+            if self.reward or self.rollouts:
+                raise ValueError("take [reward] and [rollouts] out, or set objective.name to 'grpo', 'rloo' or 'ppo'")
+            return self
+        if self.data.rows != wanted:
+            raise ValueError(f"set data.rows = {wanted!r}: that is what the objective {name!r} learns from")
+        if self.init is None:
+            raise ValueError("give init = '@stage, @run or a folder': alignment begins from a trained model")
+        if (wanted == "prompts") != bool(self.reward):
+            fix = "add [reward], a weight for each rule" if wanted == "prompts" else "take [reward] out"
+            raise ValueError(
+                f"{fix}: the objective {name!r} learns from {'rewards' if wanted == 'prompts' else 'rows'}"
+            )
+        if self.rollouts is not None and self.train.batch_size % self.rollouts.group:
+            raise ValueError(f"set train.batch_size to a multiple of rollouts.group {self.rollouts.group}")
+        return self
+
+    @model_validator(mode="before")
+    @classmethod
+    def rollouts_where_rewarded(cls, recipe: Any) -> Any:
+        """Rewards are earned in rollouts, by default ones if nothing is said of them."""
+        match recipe:
+            case {"reward": dict(), **rest} if "rollouts" not in rest:
+                return {**recipe, "rollouts": {}}
+            case _:
+                return recipe
 
     @model_validator(mode="before")
     @classmethod
@@ -125,7 +171,8 @@ class Recipe(Config):
     @property
     def references(self) -> tuple[str, ...]:
         """Every model that this stage needs before it can start."""
-        return (*((self.init,) if self.init else ()), *self.parts.values())
+        judge = text_of(self.reward or {}, "model", "path")
+        return (*((self.init,) if self.init else ()), *self.parts.values(), *((judge,) if judge else ()))
 
     def plain(self) -> dict[str, Any]:
         """The recipe with every default written out, as TOML holds it (which has no null: absent is None)."""
