@@ -79,10 +79,10 @@ def find_run(name: str | Path, workspace: Workspace) -> RunState:
 def state_of(run: Run, name: str) -> RunState:
     """Where a run stands, from its files alone."""
     from makar.recipes.load import read_toml
-    from makar.train.metrics import read_metrics
+    from makar.train.metrics import loss_of, read_metrics
 
     logged = read_metrics(run.metrics) if run.metrics.is_file() else []
-    losses = [line["loss"] for line in logged if line.get("loss") is not None]
+    losses = [loss for line in logged if (loss := loss_of(line)) is not None]
     state = "finished" if run.finished else "running" if held(run.folder) else "stopped"
     return RunState(
         name=name,
@@ -264,6 +264,7 @@ KINDS: Sequence[tuple[str, Callable[[Path], bool], Callable[[Path, Findings], No
     ("run", lambda p: (p / "recipe.toml").is_file(), inspect_run),
     ("dataset", lambda p: (p / "manifest.json").is_file() and (p / "train").is_dir(), inspect_dataset),
     ("token shards", lambda p: (p / "meta.json").is_file() and (p / "offsets.bin").is_file(), inspect_tokens),
+    ("adapter", lambda p: (p / "adapter_config.json").is_file(), inspect_model),
     ("model", lambda p: (p / "config.json").is_file(), inspect_model),
     ("folder", Path.is_dir, inspect_folder),
     ("tensor file", lambda p: p.suffix == ".safetensors", inspect_tensors),

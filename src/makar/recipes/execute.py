@@ -24,7 +24,7 @@ from makar.recipes.plan import Plan, plan
 from makar.recipes.run import HERE, Run, Workspace
 from makar.train.distributed import World, join
 from makar.train.loop import Outcome, fit, load_weights
-from makar.train.metrics import Progress, read_metrics
+from makar.train.metrics import Progress, loss_of, read_metrics
 
 Show = Callable[[Progress], None]
 
@@ -210,7 +210,7 @@ def ending(metrics: Path, outcome: Outcome, kept: int) -> dict[str, Any]:
         "step": outcome.step,
         "weights_of_step": kept,
         "ended_early": outcome.ended,
-        "training_loss": steps[-1]["loss"] if steps else None,
+        "training_loss": loss_of(steps[-1]) if steps else None,
         **{line["watch"]: {key: value for key, value in line.items() if key not in besides} for line in judged},
         "training_seconds": sum(line["seconds"] for line in steps),
         "watching_seconds": sum(line.get("seconds", 0.0) for line in looks),

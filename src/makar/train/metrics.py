@@ -64,3 +64,8 @@ def read_metrics(path: Path, kind: str = "train") -> list[dict[str, Any]]:
             found[line["step"], line.get("watch")] = line
     lines = [found[key] for key in sorted(found, key=lambda k: k[0])]
     return [line for line in lines if not line.get("skipped")]
+
+
+def loss_of(line: Mapping[str, Any]) -> float | None:
+    """The loss in a line of a training step: of the first player where several take turns, as in a GAN."""
+    return next((value for name, value in line.items() if name.split("/")[-1] == "loss"), None)
