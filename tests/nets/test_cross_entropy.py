@@ -30,6 +30,23 @@ def test_chunks_change_neither_the_sum_nor_its_gradients(problem, chunk, monkeyp
         assert torch.allclose(summed_nll(hidden, weight, targets), wanted, rtol=1e-6)
 
 
+def test_nothing_that_counts_is_no_loss_and_no_gradient(problem):
+    hidden, weight, targets = problem
+    for loss in (summed_nll, lambda *given: token_nll(*given).sum()):
+        found = loss(hidden, weight, torch.full_like(targets, IGNORE))
+        assert found == 0
+        assert not any(slope.any() for slope in torch.autograd.grad(found, (hidden, weight)))
+
+
+def test_places_that_do_not_count_are_never_multiplied(problem, monkeypatch):
+    hidden, weight, targets = problem
+    seen = []
+    monkeypatch.setattr(cross_entropy, "chunk_nll", lambda h, w, t: seen.append(len(h)) or torch.zeros(len(h)))
+    with torch.no_grad():
+        summed_nll(hidden, weight, targets)
+    assert sum(seen) == (targets != IGNORE).sum() < len(targets)
+
+
 def test_a_frozen_matrix_gets_no_gradient_and_costs_no_product(problem):
     hidden, weight, targets = problem
     (wanted,) = torch.autograd.grad(summed_nll(hidden, weight, targets), [hidden])

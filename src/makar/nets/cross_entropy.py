@@ -4,7 +4,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
@@ -30,6 +30,8 @@ def summed_nll(
     """
     if not torch.is_grad_enabled():
         return token_nll(hidden, weight, targets).sum()
+    if (counts := left_out(targets)) is not None:
+        hidden, targets = hidden[counts], targets[counts]
     result: Tensor = SummedNLL.apply(hidden, weight, targets)  # pyright: ignore[reportAssignmentType]
     return result
 
@@ -71,11 +73,22 @@ def token_nll(
 
     Where a gradient is wanted, each chunk's logits are computed again for it.
     """
+    if (counts := left_out(targets)) is not None:
+        values = token_nll(hidden[counts], weight, targets[counts])
+        return values.new_zeros(targets.shape).masked_scatter(counts, values)
     pairs = zip(hidden.split(CHUNK), targets.split(CHUNK), strict=True)
     if not torch.is_grad_enabled():
         return torch.cat([chunk_nll(h, weight, t) for h, t in pairs])
     parts = [checkpoint(chunk_nll, h, weight, t, use_reentrant=False, preserve_rng_state=False) for h, t in pairs]
     return torch.cat(parts)
+
+
+def left_out(targets: Int[Tensor, " places"]) -> Bool[Tensor, " places"] | None:
+    """Which places count, where some do not and leaving them out is cheap; an accelerator would wait to be asked."""
+    if targets.device.type != "cpu":
+        return None
+    counts = targets != IGNORE
+    return None if bool(counts.all()) else counts
 
 
 def chunk_nll(hidden: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
