@@ -18,6 +18,7 @@ from makar.engine.adapters import merged
 from makar.engine.load import find_model, open_model
 from makar.families.table import family
 from makar.recipes.adapting import adapt
+from makar.recipes.chats import chat_rows
 from makar.recipes.manifest import hash_of
 from makar.recipes.recipe import Recipe
 from makar.recipes.run import Run, Workspace
@@ -95,7 +96,11 @@ def assemble(
     objective = make_objective(recipe, model.family)
     settings = parse(model.family.settings, {**model.generation, **recipe.sample}, f"{run.folder}: [sample]")
     codec, size = tokenizer_of(recipe, model), vocabulary(model)
-    rows = text_rows(recipe.data, codec, size, seed=recipe.seed, workspace=workspace, say=say)
+    chat = recipe.data.rows == "chat"
+    if chat:
+        rows = chat_rows(recipe.data, codec, seed=recipe.seed, workspace=workspace, say=say)
+    else:
+        rows = text_rows(recipe.data, codec, size, seed=recipe.seed, workspace=workspace, say=say)
     model = replace(model, parts={**model.parts, "codec": rows.codec}, generation={**model.generation, **recipe.sample})
     every = recipe.watch.validate_every or max(1, recipe.train.steps // LOOKS)
     pace = max(1, round(SAMPLE_SECONDS / step_seconds)) if step_seconds else every
@@ -107,7 +112,7 @@ def assemble(
         run=run,
         bits_per_byte=rows.bits_per_byte,
     )
-    write = samples(recipe.watch.prompts, settings, seed=recipe.seed, run=run, say=say)
+    write = samples(recipe.watch.prompts, settings, seed=recipe.seed, run=run, say=say, chat=chat)
     plain, parents = recipe.plain(), parent(recipe, workspace)
     return Job(
         model=model,

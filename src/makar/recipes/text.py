@@ -88,12 +88,21 @@ def text_rows(
 
 
 def open_dataset(data: DataConfig, workspace: Workspace, say: Say) -> Dataset:
-    """The recipe's dataset, collected first if it is not there yet."""
+    """The recipe's dataset, collected first if it is not there yet.
+
+    Raises:
+        RecipeError: It holds another kind of rows than the recipe asks for.
+    """
     folder = dataset_folder(data, workspace)
     if data.dataset is None and not (folder / "manifest.json").is_file():
         say(f"collecting {', '.join(data.sources)} into {folder}")
         collect(expanded(data.sources), folder, data.collect, say)
-    return Dataset.open(folder)
+    dataset = Dataset.open(folder)
+    kind = dataset.manifest.kind
+    if kind != data.rows:
+        fix = f"set data.rows={kind!r}, or name other data"
+        raise RecipeError(f"the dataset holds {kind!r} and no {data.rows!r}", where=folder, fix=fix)
+    return dataset
 
 
 def dataset_folder(data: DataConfig, workspace: Workspace) -> Path:

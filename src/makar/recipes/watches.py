@@ -46,7 +46,9 @@ def validation(
     return look
 
 
-def samples(prompts: Sequence[Any], settings: Any, *, seed: int, run: Run, say: Callable[[str], None]) -> Watch:
+def samples(
+    prompts: Sequence[str], settings: Any, *, seed: int, run: Run, say: Callable[[str], None], chat: bool = False
+) -> Watch:
     """A watch that lets the model write, keeps what it wrote in `samples/`, and shows the first.
 
     Args:
@@ -55,13 +57,17 @@ def samples(prompts: Sequence[Any], settings: Any, *, seed: int, run: Run, say: 
         seed: The same at every look, so that looks compare.
         run: Whose `samples/` it is.
         say: For the reader.
+        chat: Prompts are what a user says, and not beginnings.
     """
-    requests = [Request(prompt or None, seed + row, settings) for row, prompt in enumerate(prompts)]
+    asked = [[{"role": "user", "content": prompt}] if chat else prompt or None for prompt in prompts]
+    requests = [Request(prompt, seed + row, settings) for row, prompt in enumerate(asked)]
+
+    between = "\n\n" if chat else ""
 
     def look(step: int, model: Model[Any]) -> Verdict:
         start = time.perf_counter()
         answers = Engine(model).generate(requests)
-        texts = [f"{prompt}{answer.data}" for prompt, answer in zip(prompts, answers, strict=True)]
+        texts = [f"{prompt}{between}{answer.data}" for prompt, answer in zip(prompts, answers, strict=True)]
         run.samples.mkdir(exist_ok=True)
         write_atomic(run.samples / f"step-{step:08d}.txt", "\n---\n".join(texts) + "\n")
         say(f"a sample at step {step}:\n{texts[0]}\n")
