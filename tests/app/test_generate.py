@@ -4,8 +4,13 @@ import io
 import json
 
 import pytest
+import torch
 
 from makar import api
+from makar.core.tensors import load_tensors, save_tensors
+from makar.engine.adapters import save_adapter
+from makar.nets.lora import adapter_parameters, attach
+from makar.nets.lora_config import LoraConfig
 
 
 def test_from_python_and_from_the_command_line_it_is_the_same_text(workspace, call):
@@ -90,3 +95,36 @@ def test_bad_input_is_one_line_and_exit_code_2(workspace, call, words, said):
     assert err.startswith("makar: ")
     assert err.count("\n") == 1
     assert said in err
+
+
+@pytest.fixture
+def poet(workspace):
+    """An adapter over the run `first` that speaks otherwise."""
+    opened = api.load("first")
+    attach(opened.net, opened.family.blocks(opened.net), LoraConfig(rank=2))
+    with torch.no_grad():
+        for parameter in adapter_parameters(opened.net, "default").values():
+            parameter.fill_(0.3)
+    (workspace / "poet").mkdir()
+    save_adapter(opened, workspace / "poet", workspace / "runs" / "first" / "model")
+    return workspace / "poet"
+
+
+def test_an_adapter_speaks_from_its_folder_and_over_its_base(poet, call):
+    alone = call("generate", "poet", "the").out
+    assert call("generate", "first", "the", "--adapter", "poet").out == alone
+    assert call("generate", "first", "the").out != alone
+    opened = api.load("first", {"poet": poet})
+    assert api.generate(opened, "the", adapter="poet")[0].data == alone.removeprefix("the").removesuffix("\n")
+    assert f"the{api.generate(opened, 'the', adapter='base')[0].data}\n" == call("generate", "first", "the").out
+    inspected = api.inspect(poet)
+    assert (inspected.kind, inspected.intact) == ("adapter", True)
+
+
+def test_an_adapter_that_does_not_fit_is_one_line(poet, workspace, call):
+    assert "no such model or run" in call("generate", "first", "the", "--adapter", "nowhere", code=2).err
+    tensors = load_tensors(workspace / "runs" / "first" / "model" / "model.safetensors")
+    save_tensors(workspace / "runs/first/model/model.safetensors", {name: t + 0.1 for name, t in tensors.items()})
+    err = call("generate", "first", "the", "--adapter", "poet", code=2).err
+    assert "this adapter is of another base: the weights differ" in err
+    assert err.count("\n") == 1

@@ -242,7 +242,7 @@ def generate(
     from makar.engine.run import Engine
 
     opened = load(model, say=say)
-    return Engine(opened).generate(requests(opened, prompt, count, seed, settings, adapter))
+    return Engine(opened).generate(requests(opened, prompt, count, seed, settings=settings, adapter=adapter))
 
 
 def stream(
@@ -259,7 +259,7 @@ def stream(
     from makar.engine.run import Engine
 
     opened = load(model, say=say)
-    return Engine(opened).stream(requests(opened, prompt, count, seed, settings, adapter))
+    return Engine(opened).stream(requests(opened, prompt, count, seed, settings=settings, adapter=adapter))
 
 
 def requests(
@@ -267,6 +267,7 @@ def requests(
     prompt: str | Sequence[str],
     count: int,
     seed: int,
+    *,
     settings: dict[str, Any],
     adapter: str | None = None,
 ) -> "list[Request]":
