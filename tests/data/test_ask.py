@@ -2,12 +2,19 @@
 
 import ast
 import json
+import random
+from typing import get_args
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from makar.core.errors import InputError
 from makar.data.ask import RULES, ask
 from makar.data.ask_text import ANSWER_LINES, Words, ask_topic, count_words, topic
+from makar.data.collect import collect
+from makar.data.config import Ask, CollectOptions
+from makar.data.dataset import Dataset
 from makar.data.document import Document, Fault
 
 MOON = """The moon is high and the night is long,
@@ -139,3 +146,41 @@ def test_documents_are_conversations_of_their_group_or_one_fault():
     (fault,) = ask(document("Nothing here."), ["docstring"], Words())
     assert isinstance(fault, Fault)
     assert fault.bytes == 14
+
+
+def test_the_settings_know_all_rules():
+    assert set(get_args(Ask)) == set(RULES)
+
+
+@pytest.fixture
+def poems(tmp_path):
+    """Forty poems about the moon or the sea, each its own group, and one about nothing."""
+    draw, verses = random.Random(0), []
+    for word in ("moon", "sea") * 20:
+        a, b, c, d, e = ("".join(draw.choices("abcdefgh", k=6)) for _ in range(5))
+        verses.append(f"{a} {b} the {word} is {c},\nThe {word} of {d} {e}\n{c} {a} the {word}\n{d} {b} the {word}.")
+    rows = [
+        {"text": text, "group": number}
+        for number, text in enumerate([*verses, "We go and then we are\nNot here at all."])
+    ]
+    path = tmp_path / "poems.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def test_a_collection_of_prose_becomes_conversations(poems, tmp_path):
+    options = CollectOptions(ask=("topic",), test_fraction=0.2, valid_fraction=0.1, near=1.0)
+    manifest = collect([str(poems)], tmp_path / "asked", options)
+    assert manifest.kind == "chat"
+    assert manifest.dropped["no question could be made of it"].documents >= 1
+    raw = sum(count.documents for count in (*manifest.kept_raw.values(), *manifest.dropped.values()))
+    assert raw == manifest.read.documents == 41
+    found = [json.loads(text) for text in Dataset.open(tmp_path / "asked").texts("train")]
+    assert {m["content"].split("the ")[-1].rstrip("?.") for r in found for m in r["messages"][:1]} == {"moon", "sea"}
+    assert "'topic'" in (tmp_path / "asked" / "README.md").read_text()
+
+
+def test_conversations_cannot_be_asked_again(tmp_path):
+    (tmp_path / "chats.jsonl").write_text('{"prompt": "Hello, who are you?", "completion": "A makar."}\n' * 3)
+    with pytest.raises(InputError, match="leave collect.ask out"):
+        collect([str(tmp_path / "chats.jsonl")], tmp_path / "asked", CollectOptions(ask=("topic",)))

@@ -8,6 +8,9 @@ from makar.core.config import Config
 
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 
+Ask = Literal["topic", "summary", "docstring", "function", "definition"]
+"""How prose becomes questions and answers: the rules of `data.ask`."""
+
 
 class CollectOptions(Config):
     """What to keep of the sources, and how to split it.
@@ -21,6 +24,7 @@ class CollectOptions(Config):
         near: Jaccard similarity of word 5-grams from which two documents are near-duplicates: 61% of pairs are found at
             0.7, 95% at 0.8, all from 0.9 on.
         seed: Keys the hash of the groups.
+        ask: Turn what is kept into questions and answers by these rules; the result is a dataset of conversations.
     """
 
     test: Literal["hash", "last"] = "hash"
@@ -30,6 +34,7 @@ class CollectOptions(Config):
     min_chars: Annotated[int, Field(ge=0)] = 32
     near: Annotated[float, Field(ge=0.7, le=1)] = 0.7
     seed: int = 0
+    ask: tuple[Ask, ...] = Field((), exclude_if=lambda rules: not rules)
 
     @model_validator(mode="after")
     def leave_something(self) -> "CollectOptions":

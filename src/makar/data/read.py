@@ -10,6 +10,7 @@ from typing import Any
 
 from makar.core.errors import InputError
 from makar.data.archives import Entry, seekable, unpack_gzip, unpack_tar, unpack_zip, unpack_zstd
+from makar.data.benchmarks import SUFFIXES, refuse_benchmark
 from makar.data.chats import FORMATS, Unfit, as_line, kind_of, recognise
 from makar.data.document import Document, Fault
 from makar.data.poems import read_poems
@@ -36,6 +37,8 @@ def read(entry: Entry, source: str) -> Iterator[Document | Fault]:
             f"no reader for {suffix or 'files without a suffix'}", entry.name, 0, f"readable: {' '.join(READERS)}"
         )
         return
+    if suffix in SUFFIXES:
+        refuse_benchmark(entry)
     for item in READERS[suffix](entry, source):
         if isinstance(item, Entry):
             yield from read(item, source)

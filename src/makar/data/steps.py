@@ -14,6 +14,8 @@ import xxhash
 
 from makar.core.errors import InputError
 from makar.core.files import folder_atomic, read_json, write_atomic, write_json
+from makar.data.ask import RULES, ask
+from makar.data.ask_text import Words, count_words
 from makar.data.card import card
 from makar.data.chats import Kind, contents, normalised
 from makar.data.clean import fault_of, normalise
@@ -141,6 +143,9 @@ def read_all(work: Work) -> dict[str, Any]:
             raise nothing_in(source, place["fault"])
         place = start_of(place["source"] + 1, place["kind"])
     flush()
+    if work.options.ask and place["kind"] != "text":
+        fix = "leave collect.ask out"
+        raise InputError("questions are made of prose, and these are records already", value=place["kind"], fix=fix)
     return {"parts": number, "kind": place["kind"]}
 
 
@@ -268,6 +273,7 @@ def write_all(work: Work) -> dict[str, Any]:
     dropped += [part_notes(path)["dropped"] for path in work.parts("clean")]
     kept_raw: dict[str, Count] = {name: Count() for name in SPLITS}
     kept, mended = dict(kept_raw), Count()
+    words = words_of(work)
     with folder_atomic(work.folder / "result") as result:
         writers = {name: ShardWriter(result, name) for name in SPLITS}
         for row, verdict in judged(work):
@@ -275,11 +281,19 @@ def write_all(work: Work) -> dict[str, Any]:
             if verdict != Verdict.KEEP:
                 dropped.append({DUPLICATES[Verdict(verdict)]: count})
                 continue
+            made = [Document(*(row[column] for column in COLUMNS))]
+            if words is not None:
+                asked = list(ask(made[0], work.options.ask, words))
+                made = [item for item in asked if isinstance(item, Document)]
+                if not made:
+                    dropped.append({item.reason: count for item in asked if isinstance(item, Fault)})
+                    continue
             name = SPLITS[row["split"]]
-            now = Count(documents=1, bytes=size(row["text"]))
+            now = Count(documents=len(made), bytes=sum(size(document.text) for document in made))
             kept_raw[name], kept[name] = kept_raw[name] + count, kept[name] + now
             mended += now if row["changed"] else Count()
-            writers[name].add(*(row[column] for column in COLUMNS))
+            for document in made:
+                writers[name].add(document.text, document.id, document.group, document.source)
         for writer in writers.values():
             writer.close()
         for name, fraction in zip(SPLITS, (1, work.options.valid_fraction, work.options.test_fraction), strict=True):
@@ -287,7 +301,7 @@ def write_all(work: Work) -> dict[str, Any]:
                 raise too_small(f"no document of good quality is left for {name!r}")
         gone = tally(dropped)
         manifest = Manifest(
-            kind=work.kind,
+            kind="chat" if words else work.kind,
             sources=[record_of(source) for source in work.sources],
             options=work.options,
             read=sum([*kept_raw.values(), *gone.values()], Count()),
@@ -303,6 +317,14 @@ def write_all(work: Work) -> dict[str, Any]:
     return {}
 
 
+def words_of(work: Work) -> Words | None:
+    """Counts over the training split, where questions are to be made of it."""
+    if not work.options.ask:
+        return None
+    train = (row["text"] for row, verdict in judged(work) if verdict == Verdict.KEEP and row["split"] == Fate.TRAIN)
+    return count_words(train)
+
+
 def judged(work: Work) -> Iterator[tuple[dict[str, Any], int]]:
     """Every cleaned document with its verdict."""
     verdicts, place = np.load(work.folder / "verdicts.npy"), 0
@@ -314,9 +336,12 @@ def judged(work: Work) -> Iterator[tuple[dict[str, Any], int]]:
 
 def notes(work: Work) -> list[str]:
     """What a reader of figures must know."""
-    if work.options.limit_bytes is None:
-        return []
-    return [f"Only a part of the corpus: the first {work.options.limit_bytes:,} raw bytes of what is not test."]
+    found = [f"Made into conversations by the rule {name!r}: {RULES[name][1]}." for name in work.options.ask]
+    if work.options.limit_bytes is not None:
+        found.append(
+            f"Only a part of the corpus: the first {work.options.limit_bytes:,} raw bytes of what is not test."
+        )
+    return found
 
 
 def record_of(source: Fetched) -> SourceRecord:
