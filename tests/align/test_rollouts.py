@@ -135,8 +135,8 @@ def test_processes_share_the_answers_out():
 
 def test_the_penalty_lowers_the_reward_by_the_divergence():
     reference = frozen(writer(1))
-    plain = rollouts(reference=reference, estimate=by_others).batch(0, 12)
-    held = rollouts(reference=reference, estimate=by_others, penalty=Penalty(0.3)).batch(0, 12)
+    plain = rollouts(reference=reference, estimate=by_others()).batch(0, 12)
+    held = rollouts(reference=reference, estimate=by_others(), penalty=Penalty(0.3)).batch(0, 12)
     earned = plain["log_reward"] - 0.3 * plain["log_divergence"]
     grouped = earned.view(4, 3)
     wanted = ((grouped - grouped.mean(1, keepdim=True)) * 3 / 2).view(-1)
@@ -165,7 +165,7 @@ def test_bad_rewards_and_sizes_are_refused():
 def test_each_algorithm_teaches_an_easy_rule(tmp_path, kind):
     """The share of digits among the answer's characters rises."""
     model = writer()
-    more = {"estimate": {"grpo": by_group(), "rloo": by_others, "ppo": by_values()}[kind]}
+    more = {"estimate": {"grpo": by_group(), "rloo": by_others(), "ppo": by_values()}[kind]}
     if kind == "ppo":
         attach_value_head(model.net)
         more["values"] = foreseen

@@ -1,12 +1,13 @@
 """Settings of rollouts and rewards, and what each objective of alignment learns from; imports no torch."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
-from pydantic import Field
+from pydantic import Field, TypeAdapter, ValidationError
 
-from makar.core.config import Config
+from makar.core.config import Config, nearest
+from makar.core.errors import RecipeError
 
 
 class RolloutConfig(Config):
@@ -72,3 +73,22 @@ def text_of(table: Mapping[str, Any], reward: str, name: str) -> str | None:
     given = table.get(reward)
     value = cast(Mapping[str, Any], given).get(name) if isinstance(given, Mapping) else None
     return value if isinstance(value, str) else None
+
+
+def fitting(known: Mapping[str, Any], options: Mapping[str, Any], where: str, besides: Sequence[str] = ()) -> None:
+    """Refuse options of unknown names or wrong types.
+
+    Args:
+        known: Names and types.
+        options: What was given.
+        where: In the recipe, for errors.
+        besides: Other names that could have been meant.
+    """
+    for name, value in options.items():
+        if name not in known:
+            raise RecipeError(f"no such option {name!r}", where=where, fix=nearest(name, [*known, *besides]))
+        try:
+            TypeAdapter(known[name]).validate_python(value, strict=True)
+        except ValidationError as fault:
+            fix = fault.errors()[0]["msg"].replace("Input should be", "it must be")
+            raise RecipeError(f"option {name!r}", where=where, value=value, fix=fix) from None

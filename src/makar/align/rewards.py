@@ -10,9 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, cast
 
-from pydantic import TypeAdapter, ValidationError
-
-from makar.align.config import text_of
+from makar.align.config import fitting, text_of
 from makar.core.config import nearest
 from makar.core.errors import InputError, RecipeError, UserError
 from makar.measure.pronounce import words
@@ -213,14 +211,7 @@ def make_reward(name: str, given: float | Mapping[str, Any]) -> Reward:
     if isinstance(weight, bool) or not isinstance(weight, int | float) or not math.isfinite(weight):
         raise RecipeError("the weight is not a number", where=where, value=weight, fix="write it as 1.0")
     known = inspect.signature(RULES[name]).parameters
-    for option, value in options.items():
-        if option not in known:
-            raise RecipeError(f"no such option {option!r}", where=where, fix=nearest(option, [*known, "weight"]))
-        try:
-            TypeAdapter(known[option].annotation).validate_python(value, strict=True)
-        except ValidationError as fault:
-            fix = fault.errors()[0]["msg"].replace("Input should be", "it must be")
-            raise RecipeError(f"option {option!r}", where=where, value=value, fix=fix) from None
+    fitting({option: parameter.annotation for option, parameter in known.items()}, options, where, ["weight"])
     for option, parameter in known.items():
         if parameter.default is parameter.empty and option not in options:
             raise RecipeError(f"option {option!r} is missing", where=where, fix=f"add {option!r}")

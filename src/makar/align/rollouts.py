@@ -64,9 +64,13 @@ def by_group(*, normalise: bool = True) -> Estimate:
     return estimate
 
 
-def by_others(earned: PerPart, values: PerPart | None, mask: Counts, group: int) -> tuple[PerPart, PerPart]:  # noqa: ARG001
+def by_others() -> Estimate:
     """RLOO's advantages: what the answer earned, over the others of its group."""
-    return leave_one_out(earned.sum(1), group)[:, None] * mask, earned
+
+    def estimate(earned: PerPart, values: PerPart | None, mask: Counts, group: int) -> tuple[PerPart, PerPart]:  # noqa: ARG001
+        return leave_one_out(earned.sum(1), group)[:, None] * mask, earned
+
+    return estimate
 
 
 def by_values(*, discount: float = 1.0, trace: float = 0.95) -> Estimate:
@@ -85,12 +89,12 @@ class Penalty:
     """The divergence from the reference as a part of the reward.
 
     Args:
-        weight: Of a nat, at the start.
-        target: Nats an answer at which the weight stays as it is; None keeps it anyhow.
+        kl_weight: Of a nat, at the start.
+        kl_target: Nats an answer at which the weight stays as it is; None keeps it anyhow.
     """
 
-    weight: float = 0.05
-    target: float | None = None
+    kl_weight: float = 0.05
+    kl_target: float | None = None
 
 
 def single() -> Precision:
@@ -140,7 +144,7 @@ class Rollouts:
     def __post_init__(self) -> None:
         if not self.prompts:
             raise InputError("no prompts to answer", fix="give a dataset of prompts")
-        self.kl_weight = self.penalty.weight if self.penalty else None
+        self.kl_weight = self.penalty.kl_weight if self.penalty else None
         self.settings = drawn(self.model, self.config)
 
     def batch(self, step: int, size: int) -> Batch:
@@ -255,8 +259,8 @@ class Rollouts:
 
     def adapt(self, divergence: float, answers: int) -> None:
         """Move the weight of the divergence towards its target, for the rollouts to come."""
-        if self.penalty is not None and self.penalty.target is not None and self.kl_weight is not None:
-            self.kl_weight = adapted(self.kl_weight, divergence, self.penalty.target, answers)
+        if self.penalty is not None and self.penalty.kl_target is not None and self.kl_weight is not None:
+            self.kl_weight = adapted(self.kl_weight, divergence, self.penalty.kl_target, answers)
 
     def look(self, model: Model[Any], rows: Batch, number: int) -> PerPart:
         """The trainer's own forward: log-probabilities of the answers."""

@@ -96,7 +96,7 @@ def look_at(
 
 
 def hacking(
-    prompts: Sequence[Prompt], rewards: Sequence[Reward], reference: Model[Any], config: RolloutConfig, *,
+    prompts: Sequence[Prompt], rewards: Sequence[Reward], reference: Reference, config: RolloutConfig, *,
     seed: int, samples: Path | None = None,
 ) -> Watch:  # fmt: skip
     """A watch that judges by the reward on held-out prompts, and stops a run whose answers degenerate.
@@ -113,7 +113,8 @@ def hacking(
 
     def look(step: int, model: Model[Any]) -> Verdict:
         if not before:  # the same in every process, so it needs no place in the checkpoint
-            before.append(look_at(reference, reference, prompts, rewards, config, seed=seed))
+            with reference_of(model, reference) as untrained:
+                before.append(look_at(untrained, reference, prompts, rewards, config, seed=seed))
         first, now = before[0], look_at(model, reference, prompts, rewards, config, seed=seed)
         limit = max(1, min(first.pairs, now.pairs))  # variety falls as text grows: over equally many pairs only
         variety, was = now.distinct(2, limit), first.distinct(2, limit)

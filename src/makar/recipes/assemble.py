@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from makar.align.table import ALGORITHMS, check_options
 from makar.codecs.bpe import Bpe
 from makar.core.config import Config, nearest, parse
 from makar.core.errors import RecipeError
@@ -18,6 +19,7 @@ from makar.engine.adapters import merged
 from makar.engine.load import find_model, open_model
 from makar.families.table import family
 from makar.recipes.adapting import adapt
+from makar.recipes.alignment import Made, aligned
 from makar.recipes.chats import chat_rows
 from makar.recipes.manifest import hash_of
 from makar.recipes.recipe import Recipe
@@ -93,6 +95,9 @@ def assemble(
         UserError: The recipe asks for what the family, the data or another run do not have.
     """
     model = begin(recipe, workspace)
+    every = recipe.watch.validate_every or max(1, recipe.train.steps // LOOKS)
+    if recipe.objective.name in ALGORITHMS:
+        return job_of(recipe, workspace, aligned(recipe, model, run, workspace, every=every, say=say))
     objective = make_objective(recipe, model.family)
     settings = parse(model.family.settings, {**model.generation, **recipe.sample}, f"{run.folder}: [sample]")
     codec, size = tokenizer_of(recipe, model), vocabulary(model)
@@ -102,7 +107,6 @@ def assemble(
     else:
         rows = text_rows(recipe.data, codec, size, seed=recipe.seed, workspace=workspace, say=say)
     model = replace(model, parts={**model.parts, "codec": rows.codec}, generation={**model.generation, **recipe.sample})
-    every = recipe.watch.validate_every or max(1, recipe.train.steps // LOOKS)
     pace = max(1, round(SAMPLE_SECONDS / step_seconds)) if step_seconds else every
     judge = validation(
         objective,
@@ -113,18 +117,24 @@ def assemble(
         bits_per_byte=rows.bits_per_byte,
     )
     write = samples(recipe.watch.prompts, settings, seed=recipe.seed, run=run, say=say, chat=chat)
+    watches = [Periodic("validation", judge, every), Periodic("samples", write, recipe.watch.sample_every or pace)]
+    return job_of(recipe, workspace, Made(model, rows.train, objective, watches, rows.identity, rows.facts))
+
+
+def job_of(recipe: Recipe, workspace: Workspace, made: Made) -> Job:
+    """What was made of a recipe, with what is known of the recipe itself and of the models that it begins from."""
     plain, parents = recipe.plain(), parent(recipe, workspace)
     return Job(
-        model=model,
-        source=rows.train,
-        objective=objective,
+        model=made.model,
+        source=made.source,
+        objective=made.objective,
         train=recipe.train,
         seed=recipe.seed,
         length=recipe.data.length,
-        watches=[Periodic("validation", judge, every), Periodic("samples", write, recipe.watch.sample_every or pace)],
+        watches=made.watches,
         recipe=plain,
-        identity={"recipe": hash_of(plain), **rows.identity, **base_identity(recipe, parents)},
-        facts={**rows.facts, **({"parent": parents} if parents else {})},
+        identity={"recipe": hash_of(plain), **made.identity, **base_identity(recipe, parents)},
+        facts={**made.facts, **({"parent": parents} if parents else {})},
         base=base_folder(recipe, workspace),
     )
 
@@ -213,6 +223,19 @@ def tokenizer_of(recipe: Recipe, model: Model[Any]) -> Bpe | None:
     return codec
 
 
+def check_objective(recipe: Recipe, made: Family[Any]) -> None:
+    """Refuse an objective, or an option of it, that neither the family nor alignment knows.
+
+    Raises:
+        RecipeError: With the nearest that there is.
+    """
+    name = recipe.objective.name
+    if name is not None and name in ALGORITHMS:
+        check_options(name, recipe.objective.options)
+    else:
+        make_objective(recipe, made)
+
+
 def make_objective(recipe: Recipe, made: Family[Any]) -> Objective[Any]:
     """The objective that a recipe names, or the family's first.
 
@@ -222,7 +245,7 @@ def make_objective(recipe: Recipe, made: Family[Any]) -> Objective[Any]:
     name = recipe.objective.name or next(iter(made.objectives))
     if name not in made.objectives:
         what = f"the family {made.name!r} has no such objective"
-        raise RecipeError(what, where="objective.name", value=name, fix=nearest(name, list(made.objectives)))
+        raise RecipeError(what, where="objective.name", value=name, fix=nearest(name, [*made.objectives, *ALGORITHMS]))
     make, options = made.objectives[name], recipe.objective.options
     known = [option for option in inspect.signature(make).parameters if option != "players"]
     for option, value in options.items():

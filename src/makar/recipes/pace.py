@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from makar.align.table import ALGORITHMS
 from makar.core.config import Config
 from makar.core.device import Machine
 from makar.core.nouns import Batch, Cost, Family, Model
@@ -39,8 +40,8 @@ def step_seconds(recipe: Recipe, made: Family[Any], config: Config, cost: Cost, 
 
     A step that would take long is measured at two smaller sizes and drawn out as a straight line through them.
     """
-    if "tokens" not in made.inputs:
-        return None
+    if "tokens" not in made.inputs or recipe.objective.name in ALGORITHMS:
+        return None  # what alignment takes depends on a reference, and on how long the answers are
     train, precision = recipe.train, choose(recipe.train.precision, machine)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)

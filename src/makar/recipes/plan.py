@@ -14,7 +14,7 @@ from makar.data.fetch import cache
 from makar.engine.load import open_model
 from makar.families.table import family
 from makar.recipes.adapting import adapted_cost
-from makar.recipes.assemble import check_rows, make_objective
+from makar.recipes.assemble import check_objective, check_rows
 from makar.recipes.load import RecipeFile
 from makar.recipes.pace import forecast, step_seconds
 from makar.recipes.run import HERE, Workspace
@@ -146,12 +146,12 @@ def model_of(file: RecipeFile, name: str, workspace: Workspace) -> tuple[Family[
     if recipe.init is None:
         assert recipe.model is not None, "the recipe has one of the two"
         made = family(recipe.model.family)  # pyright: ignore[reportAttributeAccessIssue]: every family's tag
-        make_objective(recipe, made)
+        check_objective(recipe, made)
         return made, recipe.model
     if recipe.init[1:] in file.stages:
         return model_of(file, recipe.init[1:], workspace)
     found = open_model(workspace.model(recipe.init))
-    make_objective(recipe, found.family)
+    check_objective(recipe, found.family)
     return found.family, found.config
 
 
