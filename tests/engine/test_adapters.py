@@ -12,14 +12,16 @@ from safetensors.torch import load_file, save_file
 from makar.codecs.bpe import SPECIAL, train_bpe
 from makar.core.errors import InputError, ModelError
 from makar.core.nouns import Model, Request
-from makar.engine.adapters import load_adapter, merged, save_adapter
+from makar.core.random import Rng
+from makar.engine.adapters import PREFIX, load_adapter, merged, save_adapter
 from makar.engine.load import open_model
 from makar.engine.run import Engine
 from makar.families.language.config import LanguageConfig
 from makar.families.language.family import FAMILY
+from makar.families.language.objective import NextToken
 from makar.families.language.settings import LanguageSettings
 from makar.nets.decoder import Decoder
-from makar.nets.lora import BASE, active, adapter_parameters, adapters_of, attach, plain_state
+from makar.nets.lora import BASE, active, adapter_parameters, adapters_of, attach, plain_state, train_only
 from makar.nets.lora_config import LoraConfig
 
 pytestmark = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`:FutureWarning")  # PEFT asks transformers
@@ -80,6 +82,31 @@ def test_peft_opens_what_is_written_here(tmp_path, shape, kind):
     with torch.no_grad():
         assert torch.allclose(theirs(input_ids=TOKENS).logits, model.net(TOKENS), atol=1e-5)
     assert isinstance(theirs, peft.PeftModelForCausalLM)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("kind", KINDS)
+def test_it_learns_as_with_peft(tmp_path, shape, kind):
+    """Loss and gradient of every adapter tensor, by the objective that trains here and the loss that trains there."""
+    base = base_folder(tmp_path / "base", shape)
+    model = adapted(base, **KINDS[kind] | {"dropout": 0.0})
+    (tmp_path / "adapter").mkdir()
+    save_adapter(model, tmp_path / "adapter", base)
+    train_only(model.net, "default")
+    loss = NextToken()(model, {"tokens": TOKENS}, "", Rng(0, 0, torch.arange(2)))
+    (loss.sum / loss.count).backward()
+    plain = transformers.AutoModelForCausalLM.from_pretrained(base)
+    theirs = peft.PeftModel.from_pretrained(plain, tmp_path / "adapter", is_trainable=True).eval()
+    wanted = theirs(input_ids=TOKENS, labels=TOKENS).loss
+    wanted.backward()
+    assert (loss.sum / loss.count).item() == pytest.approx(wanted.item(), abs=1e-5)
+    found = adapter_parameters(model.net, "default")
+    there = {name.removeprefix(PREFIX): p for name, p in theirs.named_parameters() if p.requires_grad}
+    there = {name.replace(".default", "").removesuffix(".weight"): p for name, p in there.items()}
+    assert found.keys() == {name.replace("lora_magnitude_vector", "magnitude") for name in there}
+    for name, parameter in there.items():
+        ours = found[name.replace("lora_magnitude_vector", "magnitude")]
+        assert torch.allclose(ours.grad, parameter.grad, atol=1e-5), name
 
 
 @pytest.mark.parametrize("shape", SHAPES)
