@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from makar.app.look import Inspection, RunState
+    from makar.core.messages import Message
     from makar.core.nouns import Chunk, Model, Request
     from makar.data.store import Manifest
     from makar.engine.run import Answer
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from makar.recipes.plan import Plan
 
 __all__ = [
+    "chat",
     "collect",
     "evaluate",
     "export_model",
@@ -33,6 +35,7 @@ __all__ = [
     "runs",
     "show",
     "stream",
+    "talk",
     "train",
 ]
 
@@ -262,6 +265,57 @@ def stream(
     return Engine(opened).stream(requests(opened, prompt, count, seed, settings=settings, adapter=adapter))
 
 
+def chat(
+    model: "str | Path | Model[Any]", messages: "Sequence[Message]", *, seed: int = 0, **settings: Any
+) -> "Answer":
+    """Answer a conversation.
+
+    Args:
+        model: As `load` takes it.
+        messages: Who said what so far, such as [{"role": "user", "content": "Write a poem about the moon."}].
+        seed: The same seed gives the same answer.
+        settings: Fields of the family's settings, such as temperature=0.7; the model's own defaults for the others.
+
+    Raises:
+        UserError: The messages, a setting or the model's chat template do not fit.
+    """
+    from makar.core.config import parse
+    from makar.core.nouns import Request
+    from makar.engine.run import Engine
+
+    opened = load(model)
+    chosen = parse(opened.family.settings, {**opened.generation, **settings}, "generation settings")
+    return Engine(opened).generate([Request(list(messages), seed, chosen)])[0]
+
+
+def talk(
+    model: "str | Path | Model[Any]",
+    *,
+    adapter: str | Path | None = None,
+    system: str | None = None,
+    seed: int = 0,
+    say: Say = silent,
+    **settings: Any,
+) -> None:
+    """Talk with a model: what comes from stdin is answered on stdout, until it ends.
+
+    Args:
+        model: As `load` takes it.
+        adapter: An adapter to attach to it.
+        system: What the model is told first.
+        seed: The same seed gives the same answers.
+        say: Takes lines about the conversation, such as the rate of each answer.
+        settings: As for `chat`.
+
+    Raises:
+        UserError: The model holds no conversations, or from a pipe: a command that does not fit.
+    """
+    from makar.app.chat import talk as work
+
+    opened = load(model, {"adapter": adapter} if adapter else None, say=say)
+    work(opened, system=system, seed=seed, settings=settings, say=say)
+
+
 def requests(
     model: "Model[Any]",
     prompt: str | Sequence[str],
@@ -281,31 +335,35 @@ def requests(
 
 
 def evaluate(model: str | Path, data: str | Path | None = None, *, say: Say = silent, **options: Any) -> "Report":
-    """Measure a model on held-out text, and write the report into its folder.
+    """Measure a model on held-out text, or by what it answers, and write the report into its folder.
 
     Args:
-        model: A run folder, a model folder, or the name of a run under ./runs.
-        data: A dataset folder; that of the run if not said.
+        model: As `load` takes it, but not an open one.
+        data: A dataset folder, for the suites that measure text; that of the run if not said.
         say: Takes a line on each thing that takes time.
-        options: Fields of `evaluate.config.EvaluateOptions`, such as documents=200.
+        options: Fields of `evaluate.config.EvaluateOptions`, such as documents=200 or suites=("piqa",); `tasks` alone
+            asks what is in that file.
 
     Raises:
         UserError: There is no such model or dataset, or a package is missing that a suite needs.
     """
     from makar.core.config import parse
     from makar.data.dataset import Dataset
-    from makar.evaluate.config import EvaluateOptions
+    from makar.evaluate.config import TEXTS, EvaluateOptions
     from makar.evaluate.report import write_report
     from makar.evaluate.run import evaluate as work
     from makar.interop.known import find_model
 
+    given = {"suites": ("tasks",), **options} if options.get("tasks") else options
+    chosen = parse(EvaluateOptions, given, "evaluation settings")
     folder = find_model(model, say)
     home = folder.parent if (folder.parent / "recipe.toml").is_file() else folder
-    dataset = Dataset.open(data if data is not None else dataset_of(home))
-    chosen = parse(EvaluateOptions, options, "evaluation settings")
-    report = work(load(folder), dataset, chosen, name=str(home), say=say)
-    write_report(report, home)
-    say(f"the report is in {home / 'evaluation.md'}")
+    beside, name = None, "-".join(("evaluation", *chosen.suites))
+    if set(TEXTS) & set(chosen.suites):
+        beside, name = Dataset.open(data if data is not None else dataset_of(home)), "evaluation"
+    report = work(load(folder), beside, chosen, name=str(home), say=say)
+    write_report(report, home, name)
+    say(f"the report is in {home / name}.md")
     return report
 
 

@@ -143,18 +143,35 @@ def generate(
 
 
 @app.command()
+def chat(
+    model: ModelName,
+    system: Annotated[str | None, typer.Option(metavar="TEXT", help="What the model is told first.")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same answers.")] = 0,
+    adapter: Annotated[str | None, typer.Option(metavar="DIR", help="Attach this adapter to the model.")] = None,
+    sets: Annotated[list[str] | None, typer.Option("--set", metavar="A=B", help="temperature=0.2; repeatable.")] = None,
+    quiet: Quiet = False,
+) -> None:
+    """Talk with a model; from a pipe, each line is answered."""
+    from makar.app import api, terminal
+
+    settings = terminal.settings(sets or ())
+    api.talk(model, adapter=adapter, system=system, seed=seed, say=terminal.say(quiet=quiet), **settings)
+
+
+@app.command()
 def evaluate(
     model: ModelName,
     data: Annotated[Path | None, typer.Option(metavar="DIR", help="A dataset; the run's own if not said.")] = None,
     suite: Annotated[list[str] | None, typer.Option(metavar="NAME", help="Only this; repeatable.")] = None,
-    documents: Annotated[int | None, typer.Option(help="Score so many held-out documents, not all.")] = None,
+    tasks: Annotated[Path | None, typer.Option(metavar="FILE", help="Ask these: JSON lines, see the docs.")] = None,
+    documents: Annotated[int | None, typer.Option(help="Score so many documents or questions, not all.")] = None,
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Measure a model on text that it has never seen."""
+    """Measure a model on text that it has never seen, or by its answers."""
     from makar.app import api, present, terminal
 
-    given = {"suites": suite or None, "documents": documents}
+    given = {"suites": suite or None, "documents": documents, "tasks": tasks}
     options = {name: value for name, value in given.items() if value is not None}
     report = api.evaluate(model, data, say=terminal.say(quiet=quiet), **options)
     terminal.emit(report, present.report_text, as_json=json)

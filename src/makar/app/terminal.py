@@ -178,6 +178,23 @@ def prompts(prompt: str | None, file: Path | None) -> list[str]:
     return found
 
 
+def settings(sets: Sequence[str]) -> dict[str, Any]:
+    """Settings of generation from words such as "temperature=0.2".
+
+    Raises:
+        InputError: A word is no such thing.
+    """
+    from makar.recipes.load import toml_value
+
+    found: dict[str, Any] = {}
+    for item in sets:
+        name, equals, value = item.partition("=")
+        if not equals or not name.strip():
+            raise InputError("not a setting", where="--set", value=item, fix="write it as temperature=0.2")
+        found[name.strip()] = toml_value(value.strip())
+    return found
+
+
 def check_out(out: Path | None) -> None:
     """Refuse a file that could not be written, before the work is done.
 
