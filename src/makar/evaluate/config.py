@@ -1,12 +1,17 @@
 """Settings of an evaluation; imports no torch."""
 
-from typing import Any, Literal
+from pathlib import Path
+from typing import Any, Literal, get_args
 
 from pydantic import Field
 
 from makar.core.config import Config
 
-Suite = Literal["likelihood", "variety", "verbatim", "verse"]
+TextSuite = Literal["likelihood", "variety", "verbatim", "verse"]
+AskedSuite = Literal["piqa", "mmlu", "bbq", "crows-pairs", "stereoset", "truthfulqa", "tasks"]
+
+TEXTS: tuple[TextSuite, ...] = get_args(TextSuite)
+"""Suites that measure what a model writes and how it finds held-out text, beside a dataset; the others ask."""
 
 
 class EvaluateOptions(Config):
@@ -14,8 +19,10 @@ class EvaluateOptions(Config):
 
     Args:
         suites: In the order of the report. "verse" needs the extra `verse`.
+        tasks: A file of JSON lines for the suite "tasks".
         split: The held-out documents that the model is measured on and beside.
-        documents: How many of them the likelihood is taken over, evenly spaced; None for all.
+        documents: How many of them the likelihood is taken over, or how many questions of a suite are asked, evenly
+            spaced; None for all.
         samples: What the model writes to each prompt, and as much again to none.
         prompts: Beginnings to continue.
         generation: Settings of the family's sampler, over the model's own defaults.
@@ -24,7 +31,8 @@ class EvaluateOptions(Config):
         bf16: Compute the likelihood in bfloat16: faster on some machines, and good to about 0.01 bits per byte.
     """
 
-    suites: tuple[Suite, ...] = ("likelihood", "variety", "verbatim", "verse")
+    suites: tuple[TextSuite | AskedSuite, ...] = TEXTS
+    tasks: Path | None = None
     split: Literal["valid", "test"] = "test"
     documents: int | None = Field(default=None, ge=1)
     samples: int = Field(default=100, ge=1)

@@ -48,7 +48,7 @@ class Report:
 
     Args:
         model: As the caller named it.
-        dataset: Its folder.
+        dataset: Its folder; "" where none was needed.
         dataset_hash: Of its content.
         settings: Of the evaluation, and those of generation as they were in the end.
         sections: By suite.
@@ -75,7 +75,11 @@ class Report:
         settings = [f"- {name}: `{json.dumps(value, ensure_ascii=False)}`" for name, value in self.settings.items()]
         parts = [
             f"# Evaluation of {self.model}",
-            f"Measured against the dataset `{self.dataset}` (SHA-256 `{self.dataset_hash[:16]}…`).",
+            *(
+                [f"Measured against the dataset `{self.dataset}` (SHA-256 `{self.dataset_hash[:16]}…`)."]
+                if self.dataset
+                else []
+            ),
             *(
                 part
                 for section in self.sections.values()
@@ -123,13 +127,13 @@ def finite(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def write_report(report: Report, folder: Path) -> None:
-    """Write evaluation.json and evaluation.md into a run's or a model's folder.
+def write_report(report: Report, folder: Path, name: str = "evaluation") -> None:
+    """Write NAME.json and NAME.md into a run's or a model's folder.
 
     Raises:
         ResourceError: No space or no permission.
     """
     with mending(folder):
         folder.mkdir(parents=True, exist_ok=True)
-    write_atomic(folder / "evaluation.json", report.json())
-    write_atomic(folder / "evaluation.md", report.markdown())
+    write_atomic(folder / f"{name}.json", report.json())
+    write_atomic(folder / f"{name}.md", report.markdown())

@@ -16,7 +16,7 @@ from makar.data.dataset import Dataset
 from makar.engine.run import Engine, eval_mode
 from makar.evaluate.compress import compress
 from makar.evaluate.config import EvaluateOptions
-from makar.evaluate.likelihood import likelihood
+from makar.evaluate.likelihood import LogProbs, likelihood
 from makar.evaluate.report import Figure, Section, Value
 from makar.evaluate.verbatim import LINE, Verbatim, find_copies, verbatim
 from makar.families.language.config import LanguageConfig
@@ -108,25 +108,31 @@ def first_lines(text: str, words: int) -> str:
     return "\n".join(lines)
 
 
-def likelihood_section(material: Material) -> Section:
-    """Bits per byte beside two compressors, and perplexities."""
-    model, options = material.model, material.options
-    codec: Bpe = model.parts["codec"]
-    context = cast(LanguageConfig, model.config).max_position_embeddings
+def log_probs_of(model: Model[Any], options: EvaluateOptions) -> LogProbs:
+    """How likely a model finds every token of some rows, but their first."""
     device, score = model.device, model.family.log_prob
     assert score is not None  # every language model has one
-    material.say("scoring held-out documents")
-
-    def encode(texts: list[str]) -> list[list[int]]:
-        return [[*codec.opener, *ids, codec.end_id] for ids in codec.plain_ids(texts)]
 
     def log_probs(tokens: Tensor) -> Tensor:
         with torch.autocast(device.type, torch.bfloat16, enabled=options.bf16):
             rng = Rng(options.seed, 0, torch.arange(len(tokens)))
             return score(model, {"tokens": tokens.to(device)}, rng)[0]
 
+    return log_probs
+
+
+def likelihood_section(material: Material) -> Section:
+    """Bits per byte beside two compressors, and perplexities."""
+    model, options = material.model, material.options
+    codec: Bpe = model.parts["codec"]
+    context = cast(LanguageConfig, model.config).max_position_embeddings
+    material.say("scoring held-out documents")
+
+    def encode(texts: list[str]) -> list[list[int]]:
+        return [[*codec.opener, *ids, codec.end_id] for ids in codec.plain_ids(texts)]
+
     with eval_mode(model):
-        found = likelihood(log_probs, encode, material.held_out(options.documents), context)
+        found = likelihood(log_probs_of(model, options), encode, material.held_out(options.documents), context)
     packed = compress(material.held_out(options.documents))
     return Section(
         "Likelihood of held-out text",
