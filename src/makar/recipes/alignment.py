@@ -114,25 +114,12 @@ def aligned(recipe: Recipe, model: Model[Any], run: Run, workspace: Workspace, *
     model = replace(model, parts={**model.parts, "codec": codec}, generation={**model.generation, **recipe.sample})
     rewards, judged = judges(recipe, codec, workspace)
     dataset = open_dataset(recipe.data, workspace, say)
-    check_kind(dataset, ROWS[name])
     stage = Stage(recipe, model, template, dataset, run, every, say)
     made = by_rollouts(stage, rewards) if ROWS[name] == "prompts" else by_rows(stage)
     identity = {"data": dataset.hash, "tokenizer": codec.hash, "template": hash_of(template.source), **judged}
     facts = {"data": {"folder": str(dataset.path), "hash": dataset.hash, **counts(dataset.manifest)}}
     facts |= {"tokenizer": {"hash": codec.hash, "vocab_size": codec.vocab_size}}
     return replace(made, identity=identity, facts={**facts, **made.facts})
-
-
-def check_kind(dataset: Dataset, wanted: str) -> None:
-    """Refuse a dataset of another kind of rows.
-
-    Raises:
-        InputError: Says which it holds.
-    """
-    found = dataset.manifest.kind
-    if found != wanted:
-        fix = f"collect rows of the kind {wanted!r}"
-        raise InputError(f"the dataset holds rows of the kind {found!r}", where=dataset.path, fix=fix)
 
 
 def by_rows(stage: Stage) -> Made:
