@@ -3,7 +3,8 @@
 Ours is `train.step.train_step` over an adapted net as `makar train` runs it, in the precision that the probe of this
 machine chooses, with its blocks compiled and without. The peer is `LlamaForCausalLM` with PEFT's LoRA of the same rank
 on the same layers, AdamW and clipping, in eager float32 and under bfloat16 autocast. All begin with the same weights
-and take steps on the same rows in turn.
+and take steps on the same rows in turn: once every token is learned, once only the second half of each row, as of a
+conversation only the answers are.
 """
 
 from collections.abc import Callable
@@ -21,6 +22,7 @@ from makar.families.language.config import LanguageConfig
 from makar.families.language.cost import cost
 from makar.families.language.family import FAMILY
 from makar.families.language.objective import NextToken
+from makar.nets.cross_entropy import IGNORE
 from makar.nets.decoder import Decoder
 from makar.nets.lora import plain_state
 from makar.nets.lora_config import LoraConfig
@@ -54,26 +56,16 @@ def run(
         compiled: Whether ours also runs with compiled blocks, which takes a minute or two to begin.
 
     Returns:
-        Tokens a second of each way, ours over the peers', and each way's loss at its first step.
+        By what is learned: tokens a second of each way, ours over the peers', and each way's loss at its first step.
     """
     precision = measure().precision
     tokens = torch.randint(0, config.vocab_size, (rows, CONTEXT + 1), generator=torch.Generator().manual_seed(0))
-    torch.manual_seed(0)
-    base = Decoder(config).state_dict()
-    ways: dict[str, Losing] = {
-        "makar": ours(config, base, {"tokens": tokens}, precision, compiled=compiled),
-        "makar_eager": ours(config, base, {"tokens": tokens}, precision, compiled=False),
-        "peer_fp32": theirs(config, base, tokens, "fp32"),
-        "peer_bf16": theirs(config, base, tokens, "bf16"),
-    }
-    losses = {name: round(way(), 5) for name, way in ways.items()}
-    steps: dict[str, Step] = dict(ways)
-    seconds = in_turn("finetune", steps, repeats)
-    speeds = {way: rows * CONTEXT / each for way, each in seconds.items()}
+    answers = (torch.arange(CONTEXT + 1) > CONTEXT // 2).expand_as(tokens)
     with torch.device("meta"):
         net = Decoder(config)
         adapt(net, FAMILY.blocks(net), ADAPTER)
     forecast = adapted_cost(cost(config, CONTEXT), net)
+    learned = {"all": torch.ones_like(answers), "answers": answers}
     return {
         "parameters": forecast.parameters,
         "trained": sum(p.numel() for p in net.parameters() if p.requires_grad),
@@ -81,9 +73,33 @@ def run(
         "compiled": compiled,
         "tokens_per_step": rows * CONTEXT,
         "repeats": repeats,
+        "gflop_per_token": round(forecast.flops / CONTEXT / 1e9, 3),
+        "learned": {
+            name: compare(name, config, {"tokens": tokens, "loss_mask": mask}, precision, repeats, compiled=compiled)
+            for name, mask in learned.items()
+        },
+    }
+
+
+def compare(
+    name: str, config: LanguageConfig, batch: Batch, precision: Precision, repeats: int, *, compiled: bool
+) -> dict[str, Any]:
+    """One mask: every way in turn."""
+    torch.manual_seed(0)
+    base = Decoder(config).state_dict()
+    ways: dict[str, Losing] = {
+        "makar": ours(config, base, batch, precision, compiled=compiled),
+        "makar_eager": ours(config, base, batch, precision, compiled=False),
+        "peer_fp32": theirs(config, base, batch, "fp32"),
+        "peer_bf16": theirs(config, base, batch, "bf16"),
+    }
+    losses = {way: round(step(), 5) for way, step in ways.items()}
+    steps: dict[str, Step] = dict(ways)
+    count = batch["tokens"][:, 1:].numel()
+    speeds = {way: count / seconds for way, seconds in in_turn(f"finetune {name}", steps, repeats).items()}
+    return {
         "tokens_per_second": {way: round(speed, 1) for way, speed in speeds.items()},
         "ratios": {way: round(speeds["makar"] / speed, 2) for way, speed in speeds.items() if way != "makar"},
-        "gflops_per_second": round(speeds["makar"] / CONTEXT * forecast.flops / 1e9),
         "first_loss": losses,
     }
 
@@ -112,8 +128,10 @@ def ours(
     return step
 
 
-def theirs(config: LanguageConfig, base: dict[str, torch.Tensor], tokens: torch.Tensor, precision: Precision) -> Losing:
+def theirs(config: LanguageConfig, base: dict[str, torch.Tensor], batch: Batch, precision: Precision) -> Losing:
     """A step of the peer, as its users write it."""
+    tokens = batch["tokens"]
+    labels = tokens.where(batch["loss_mask"], IGNORE)
     names = (
         "vocab_size", "hidden_size", "num_hidden_layers", "intermediate_size", "num_attention_heads",
         "num_key_value_heads", "head_dim", "max_position_embeddings", "rms_norm_eps", "tie_word_embeddings",
@@ -133,7 +151,7 @@ def theirs(config: LanguageConfig, base: dict[str, torch.Tensor], tokens: torch.
 
     def step() -> float:
         with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
-            loss = net(input_ids=tokens, labels=tokens, use_cache=False).loss
+            loss = net(input_ids=tokens, labels=labels, use_cache=False).loss
         loss.backward()
         torch.nn.utils.clip_grad_norm_(trained, 1.0)
         optimizer.step()

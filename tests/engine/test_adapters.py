@@ -1,6 +1,8 @@
 """Adapters on disk, against PEFT's own, and in use: several on one base, each row with its own."""
 
+import copy
 import json
+import random
 import shutil
 
 import peft
@@ -10,7 +12,7 @@ import transformers
 from safetensors.torch import load_file, save_file
 
 from makar.codecs.bpe import SPECIAL, train_bpe
-from makar.core.errors import InputError, ModelError
+from makar.core.errors import InputError, ModelError, UserError
 from makar.core.nouns import Model, Request
 from makar.core.random import Rng
 from makar.engine.adapters import PREFIX, load_adapter, merged, save_adapter
@@ -310,3 +312,28 @@ def test_adapters_that_are_each_others_base_are_refused(tmp_path, base):
         set_field(base_model_name_or_path=str(below))(tmp_path, folder)
     with pytest.raises(ModelError, match="each other's base"):
         open_model(one)
+
+
+@pytest.mark.parametrize("file", ["adapter_config.json", "adapter_model.safetensors"])
+def test_damaged_files_are_refused_or_read(tmp_path, base, file):
+    """Cut, flipped and swollen: a line for the reader, never a traceback, and the net as it was where it is refused."""
+    folder, model = adapter_folder(tmp_path / "adapter", base, **KINDS["dora"]), open_model(base)
+    whole, chance, said = (folder / file).read_bytes(), random.Random(0), []
+    for _ in range(120):
+        data = bytearray(whole)
+        place = chance.randrange(min(len(data), 3000))
+        match chance.randrange(3):
+            case 0:
+                del data[place:]
+            case 1:
+                data[place] ^= 1 << chance.randrange(8)
+            case 2:
+                data[place:place] = chance.randbytes(4)
+        (folder / file).write_bytes(data)
+        twin = copy.deepcopy(model)
+        try:
+            load_adapter(twin, folder)
+        except UserError as fault:
+            said.append((str(fault), list(adapters_of(twin.net))))
+    assert len(said) > 60
+    assert not any("\n" in line or attached for line, attached in said)
