@@ -1,11 +1,17 @@
 """Asking a person: what is shown, what is kept, what is passed over."""
 
+import io
+import json
+from pathlib import Path
+
 import pytest
 
 from makar.align.choices import read_choices
+from makar.app.cli import run
 from makar.app.feedback import feedback, weights_of
 from makar.core.errors import InputError
 from makar.core.files import sha256
+from makar.data.chats import kind_of, recognise
 from tests.align.support import writer
 
 
@@ -71,3 +77,32 @@ def test_a_model_of_one_answer_is_not_asked_about(folder, tmp_path):
 def test_a_folder_without_weights_is_refused(tmp_path):
     with pytest.raises(InputError, match="no weights"):
         weights_of(tmp_path)
+
+
+def test_from_the_command_line_what_is_chosen_can_be_learned_from(folder, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "prompts.txt").write_text("1+2=\n4+5=\n6\n")
+    monkeypatch.setattr("sys.stdin", io.StringIO("1\n2\n"))
+    arguments = [
+        "feedback",
+        str(folder),
+        "prompts.txt",
+        "--who",
+        "ann",
+        "--set",
+        "temperature=1",
+        "--set",
+        "max_tokens=6",
+    ]
+    assert run([*arguments, "--json"]) == 0
+    told = capsys.readouterr()
+    session = json.loads(told.out)
+    assert (session["added"], session["total"]) == (2, 2)
+    assert "which is better?" in told.err
+    rows = [json.loads(line) for line in Path(session["snapshot"]).read_text().splitlines()]
+    records = [recognise(row)(row) for row in rows]
+    assert [kind_of(record) for record in records] == ["preference"] * 2
+    assert [record["prompt"][0]["content"] for record in records] == ["1+2=", "4+5="]
+    monkeypatch.setattr("sys.stdin", io.StringIO(""))
+    assert run(arguments) == 0
+    assert "0 choices added; 2 in choices.jsonl" in capsys.readouterr().out

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from makar.app.feedback import Session
     from makar.app.look import Inspection, RunState
     from makar.core.messages import Message
     from makar.core.nouns import Chunk, Model, Request
@@ -26,6 +27,7 @@ __all__ = [
     "collect",
     "evaluate",
     "export_model",
+    "feedback",
     "generate",
     "import_model",
     "inspect",
@@ -314,6 +316,35 @@ def talk(
 
     opened = load(model, {"adapter": adapter} if adapter else None, say=say)
     work(opened, system=system, seed=seed, settings=settings, say=say)
+
+
+def feedback(
+    model: str | Path,
+    prompts: Sequence[str],
+    *,
+    store: str | Path = "choices.jsonl",
+    who: str | None = None,
+    seed: int = 0,
+    say: Say = silent,
+    **settings: Any,
+) -> "Session":
+    """Ask a person to choose between two answers to each prompt; every choice is kept at once.
+
+    Args:
+        model: A run folder, a model folder, or the name of a run under ./runs.
+        prompts: What is asked of the model.
+        store: A file of choices, made or added to; `Session.snapshot` is what a recipe may train on.
+        who: Who chooses; the user's name if not said.
+        seed: Of the first answer.
+        say: Takes the answers that are to be compared.
+        settings: As for `generate`.
+
+    Raises:
+        UserError: There is no such model, or the store is damaged or cannot be written.
+    """
+    from makar.app.feedback import feedback as work
+
+    return work(model, prompts, store=Path(store), who=who, seed=seed, say=say, **settings)
 
 
 def requests(

@@ -177,6 +177,24 @@ def evaluate(
     terminal.emit(report, present.report_text, as_json=json)
 
 
+@app.command()
+def feedback(
+    model: ModelName,
+    prompts: Annotated[Path, typer.Argument(metavar="PROMPTS", help="A file with one prompt a line.")],
+    out: Annotated[Path, typer.Option(metavar="FILE", help="The choices: made, or added to.")] = Path("choices.jsonl"),
+    who: Annotated[str | None, typer.Option(metavar="NAME", help="Who chooses; your user name if not said.")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of the first answer.")] = 0,
+    sets: Annotated[list[str] | None, typer.Option("--set", metavar="A=B", help="temperature=1; repeatable.")] = None,
+    json: Json = False,
+) -> None:
+    """Choose between two answers: what a model is aligned by."""
+    from makar.app import api, present, terminal
+
+    asked, settings = terminal.prompts(None, prompts), terminal.settings(sets or ())
+    done = api.feedback(model, asked, store=out, who=who, seed=seed, say=terminal.say(quiet=False), **settings)
+    terminal.emit(done, present.feedback_text, as_json=json)
+
+
 @app.command("import")
 def import_(
     name: Annotated[str, typer.Argument(metavar="PATH", help="A GGUF file, a folder of transformers or PEFT, a name.")],

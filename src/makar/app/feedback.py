@@ -2,6 +2,7 @@
 
 import getpass
 import hashlib
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,19 @@ TRIES = 4
 
 Ask = Callable[[str], str]
 Say = Callable[[str], None]
+
+
+def on_terminal(question: str) -> str:
+    """Ask on stderr and hear on stdin: stdout is for the result.
+
+    Raises:
+        EOFError: There is nobody left to answer.
+    """
+    print(question, end="", file=sys.stderr, flush=True)
+    line = sys.stdin.readline()
+    if not line:
+        raise EOFError
+    return line
 
 
 @dataclass(frozen=True)
@@ -42,7 +56,7 @@ class Session:
 
 def feedback(
     model: str | Path, prompts: Sequence[str], *, store: Path = Path("choices.jsonl"), who: str | None = None,
-    seed: int = 0, ask: Ask = input, say: Say = print, **settings: Any,
+    seed: int = 0, ask: Ask = on_terminal, say: Say = print, **settings: Any,
 ) -> Session:  # fmt: skip
     """Show two answers to each prompt, ask which is better, and keep the choice with who, when and both seeds.
 
@@ -61,9 +75,10 @@ def feedback(
     Raises:
         UserError: There is no such model, or the store is damaged or cannot be written.
     """
-    from makar.engine.load import find_model, open_model
+    from makar.engine.load import open_model
+    from makar.interop.known import find_model
 
-    folder, person = find_model(Path(model)), who or getpass.getuser()
+    folder, person = find_model(model, say), who or getpass.getuser()
     opened, weights = open_model(folder), weights_of(folder)
     choices = read_choices(store) if store.exists() else []
     done, added, skipped = chosen_already(choices, person, weights), 0, 0
@@ -114,26 +129,16 @@ def two_answers(
     from makar.engine.run import Engine
 
     chosen = parse(model.family.settings, {**model.generation, **settings}, "generation settings")
-    request = ids_of(model, prompt)
+    codec = model.parts.get("codec")
+    spoken = [{"role": "user", "content": prompt}] if getattr(codec, "chat_template", None) else prompt
     seeds = range(seed, seed + 2)
     for more in range(seed + 2, seed + 3 + TRIES):
-        answers = Engine(model).generate([Request(request, each, chosen) for each in seeds])
+        answers = Engine(model).generate([Request(spoken, each, chosen) for each in seeds])
         first, second = (str(answer.data).strip() for answer in answers)
         if first != second:
             return (first, seeds[0]), (second, seeds[-1])
         seeds = range(seed, more + 1, more - seed)
     return None
-
-
-def ids_of(model: "Model[Any]", prompt: str) -> Any:
-    """A prompt as the model wants it: in its chat template where it has one, as plain text otherwise."""
-    from makar.codecs.bpe import Bpe
-    from makar.codecs.chat import prompt_ids, template_of
-
-    codec = model.parts.get("codec")
-    if not isinstance(codec, Bpe) or codec.chat_template is None:
-        return prompt
-    return prompt_ids(codec, template_of(codec), [{"role": "user", "content": prompt}])
 
 
 def weights_of(folder: Path) -> str:

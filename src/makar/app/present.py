@@ -7,6 +7,7 @@ from makar.app.terminal import plain
 from makar.core.errors import shorten
 
 if TYPE_CHECKING:
+    from makar.app.feedback import Session
     from makar.app.look import Inspection, RunState
     from makar.data.store import Manifest
     from makar.evaluate.report import Report
@@ -133,3 +134,10 @@ def inspection_text(found: "Inspection") -> str:
     verdict = "intact" if found.intact else f"{len(found.faults)} fault(s)"
     lines = [f"{found.path}: {found.kind}, {verdict}", *(f"  fault: {fault}" for fault in found.faults)]
     return "\n".join([*lines, "", facts(found.facts)]).rstrip()
+
+
+def feedback_text(session: "Session") -> str:
+    """What came of asking a person."""
+    left = f", {session.skipped} left out" if session.skipped else ""
+    text = f"{session.added} choices added{left}; {session.total} in {session.store}"
+    return f'{text}\nto learn from them: sources = ["{session.snapshot}"]' if session.snapshot else text

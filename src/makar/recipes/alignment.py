@@ -307,8 +307,8 @@ def check_left(left: int, kept: int, data: DataConfig) -> None:
     """
     if not kept + left:
         raise InputError("there are no rows", where="data", fix="collect more, or with a larger valid_fraction")
-    if not kept or left > CUT * (kept + left):
-        fix = "raise data.length"
+    if not kept or left > (CUT if data.cut is None else data.cut) * (kept + left):
+        fix = "raise data.length, or data.cut, the share that may be left out"
         value = f"{left} of {kept + left}"
         raise InputError("rows longer than data.length", where=f"data.length {data.length}", value=value, fix=fix)
 
