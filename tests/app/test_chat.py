@@ -9,6 +9,7 @@ import pytest
 
 from makar.app import api, chat
 from makar.app.chat import COMMANDS, Talk, begin, converse, entries, fitting
+from makar.codecs.chat import TEMPLATE
 from makar.core.errors import InputError, ModelError, RecipeError
 from makar.core.nouns import Chunk, Model
 
@@ -201,3 +202,18 @@ def test_python_asks_with_messages(workspace, model):
         api.chat(model, [{"role": "narrator", "content": "hi"}])
     with pytest.raises(RecipeError, match="temperature"):
         api.chat(model, asked, temprature=1)
+
+
+def test_a_model_that_answers_is_asked_and_continues_only_when_told(workspace, model, call):
+    codec = model.parts["codec"]
+    speaking = Model(model.family, model.config, model.net, {"codec": codec.speaking((2,), TEMPLATE)}, model.generation)
+    model.family.folder.save(speaking, workspace / "runs" / "first" / "model")
+    answer = api.chat(speaking, [{"role": "user", "content": "hi"}], seed=3).data
+    (found,) = api.generate("first", "hi", seed=3)
+    (plain,) = api.generate("first", "hi", seed=3, plain=True)
+    assert found.data == answer != plain.data
+    assert call("generate", "first", "hi", "--seed", "3").out == answer + "\n"
+    assert call("generate", "first", "hi", "--seed", "3", "--plain").out == "hi" + plain.data + "\n"
+    row = json.loads(call("generate", "first", "hi", "--seed", "3", "--json").out)["answers"][0]
+    assert (row["prompt"], row["text"]) == ("hi", answer)
+    assert api.generate("first", seed=3)[0].data == api.generate("first", seed=3, plain=True)[0].data

@@ -53,6 +53,16 @@ def test_ids_and_mask_are_those_of_transformers_a_thousand_times(pair):
     same(pair, 1000)
 
 
+@pytest.mark.slow
+def test_ids_are_those_of_transformers_with_a_published_model():
+    import transformers
+
+    from makar.interop.known import find_model
+
+    folder = find_model("smollm2", print)
+    same((Bpe.load(folder), transformers.AutoTokenizer.from_pretrained(folder), "smollm2"), 1000)
+
+
 def test_what_is_learned_is_what_the_assistant_says_and_that_it_stops(pair):
     codec, _, name = pair
     messages = [

@@ -223,6 +223,7 @@ def generate(
     *,
     count: int = 1,
     seed: int = 0,
+    plain: bool = False,
     adapter: str | None = None,
     say: Say = silent,
     **settings: Any,
@@ -231,9 +232,10 @@ def generate(
 
     Args:
         model: As `load` takes it.
-        prompt: What is continued; or several, each of which is.
+        prompt: What is continued, or what a model that was trained on conversations is asked; or several of these.
         count: Answers to each prompt.
         seed: Answer k to a prompt is made with seed + k.
+        plain: Continue the prompt, whatever the model was trained on.
         adapter: Which of an open model's adapters answers, by name; "base" for none.
         say: Takes a line on a model that is fetched.
         settings: Fields of the family's settings, such as temperature=0.7; the model's own defaults for the others.
@@ -247,7 +249,9 @@ def generate(
     from makar.engine.run import Engine
 
     opened = load(model, say=say)
-    return Engine(opened).generate(requests(opened, prompt, count, seed, settings=settings, adapter=adapter))
+    return Engine(opened).generate(
+        requests(opened, prompt, count, seed, settings=settings, plain=plain, adapter=adapter)
+    )
 
 
 def stream(
@@ -256,6 +260,7 @@ def stream(
     *,
     count: int = 1,
     seed: int = 0,
+    plain: bool = False,
     adapter: str | None = None,
     say: Say = silent,
     **settings: Any,
@@ -264,7 +269,7 @@ def stream(
     from makar.engine.run import Engine
 
     opened = load(model, say=say)
-    return Engine(opened).stream(requests(opened, prompt, count, seed, settings=settings, adapter=adapter))
+    return Engine(opened).stream(requests(opened, prompt, count, seed, settings=settings, plain=plain, adapter=adapter))
 
 
 def chat(
@@ -318,6 +323,11 @@ def talk(
     work(opened, system=system, seed=seed, settings=settings, say=say)
 
 
+def answers_questions(model: "Model[Any]") -> bool:
+    """Whether a model was trained on conversations: a chat template came with it."""
+    return getattr(model.parts.get("codec"), "chat_template", None) is not None
+
+
 def feedback(
     model: str | Path,
     prompts: Sequence[str],
@@ -354,6 +364,7 @@ def requests(
     seed: int,
     *,
     settings: dict[str, Any],
+    plain: bool = False,
     adapter: str | None = None,
 ) -> "list[Request]":
     """One request for each answer."""
@@ -362,7 +373,10 @@ def requests(
 
     chosen = parse(model.family.settings, {**model.generation, **settings}, "generation settings")
     prompts = [prompt] if isinstance(prompt, str) else prompt
-    return [Request(text or None, seed + k, chosen, adapter) for text in prompts for k in range(count)]
+    asked: list[Any] = [text or None for text in prompts]
+    if answers_questions(model) and not plain:
+        asked = [[{"role": "user", "content": text}] if text else None for text in prompts]
+    return [Request(each, seed + k, chosen, adapter) for each in asked for k in range(count)]
 
 
 def evaluate(model: str | Path, data: str | Path | None = None, *, say: Say = silent, **options: Any) -> "Report":

@@ -102,7 +102,9 @@ def train(
 @app.command()
 def generate(
     model: ModelName,
-    prompt: Annotated[str | None, typer.Argument(metavar="PROMPT", help="What it continues; - reads stdin.")] = None,
+    prompt: Annotated[
+        str | None, typer.Argument(metavar="PROMPT", help="What it continues, or answers; - is stdin.")
+    ] = None,
     count: Annotated[int, typer.Option(min=1, help="Answers to each prompt.")] = 1,
     seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same answers.")] = 0,
     adapter: Annotated[str | None, typer.Option(metavar="DIR", help="Attach this adapter to the model.")] = None,
@@ -116,6 +118,7 @@ def generate(
     logprobs: Annotated[int | None, typer.Option(help="With --json: log-probabilities, and so many rivals'.")] = None,
     max_tokens: Annotated[int | None, typer.Option(help="Stop after this many tokens.")] = None,
     stop: Annotated[list[str] | None, typer.Option(metavar="TEXT", help="Stop before this text; repeatable.")] = None,
+    plain: Annotated[bool, typer.Option("--plain", help="Continue it, whatever the model is.")] = False,
     json: Json = False,
 ) -> None:
     """Write with a model: the same seed gives the same text."""
@@ -135,11 +138,12 @@ def generate(
     asked = terminal.prompts(prompt, prompts)
     terminal.check_out(out)
     opened = api.load(model, {"adapter": adapter} if adapter else None, say=terminal.say(quiet=False))
+    before = asked if plain or not api.answers_questions(opened) else [""] * len(asked)
     if json or out is not None:
-        answers = api.generate(opened, asked, count=count, seed=seed, **settings)
-        terminal.deliver(answers, asked, count, seed, out, as_json=json)
+        answers = api.generate(opened, asked, count=count, seed=seed, plain=plain, **settings)
+        terminal.deliver(answers, asked if json else before, count, seed, out, as_json=json)
     else:
-        terminal.write(api.stream(opened, asked, count=count, seed=seed, **settings), asked, count)
+        terminal.write(api.stream(opened, asked, count=count, seed=seed, plain=plain, **settings), before, count)
 
 
 @app.command()
