@@ -9,6 +9,7 @@ from makar.core.config import Config
 
 TextSuite = Literal["likelihood", "variety", "verbatim", "verse"]
 AskedSuite = Literal["piqa", "mmlu", "bbq", "crows-pairs", "stereoset", "truthfulqa", "tasks"]
+Suite = Literal[TextSuite, AskedSuite]
 
 TEXTS: tuple[TextSuite, ...] = get_args(TextSuite)
 """Suites that measure what a model writes and how it finds held-out text, beside a dataset; the others ask."""
@@ -31,7 +32,7 @@ class EvaluateOptions(Config):
         bf16: Compute the likelihood in bfloat16: faster on some machines, and good to about 0.01 bits per byte.
     """
 
-    suites: tuple[TextSuite | AskedSuite, ...] = TEXTS
+    suites: tuple[Suite, ...] = TEXTS
     tasks: Path | None = None
     split: Literal["valid", "test"] = "test"
     documents: int | None = Field(default=None, ge=1)
