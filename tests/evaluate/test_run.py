@@ -153,6 +153,9 @@ def test_what_cannot_be_evaluated_is_said(model, dataset, tmp_path, monkeypatch)
     )
     with pytest.raises(InputError, match=r"the held-out split is empty.*test"):
         evaluate(model, replace(dataset, manifest=manifest))
+    chats = replace(dataset, manifest=dataset.manifest.model_copy(update={"kind": "chat"}))
+    with pytest.raises(InputError, match=r"holds no text.*'chat'.*--data"):
+        evaluate(model, chats)
     with pytest.raises(RecipeError, match=r"temprature.*did you mean 'temperature'"):
         evaluate(model, dataset, EvaluateOptions(generation={"temprature": 1}))
     pronounce.dictionary.cache_clear()

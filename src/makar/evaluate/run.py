@@ -35,7 +35,7 @@ def evaluate(
 
     Raises:
         ModelError: It is no language model, or has no tokenizer.
-        InputError: There is no dataset although a suite needs one, or its held-out split is empty.
+        InputError: There is no dataset although a suite needs one, it holds no text, or its held-out split is empty.
         RecipeError: A setting of generation that the family does not know.
         UserError: A package is missing that a suite needs.
     """
@@ -47,6 +47,10 @@ def evaluate(
     if texts:
         if dataset is None:
             raise InputError("there is no dataset to measure beside", value=texts[0], fix="name one with --data")
+        kind = dataset.manifest.kind
+        if kind != "text":
+            fix = "name a dataset of text with --data"
+            raise InputError("the dataset holds no text to measure beside", where=dataset.path, value=kind, fix=fix)
         if not dataset.manifest.kept[options.split].documents:
             raise InputError("the held-out split is empty", where=dataset.path, value=options.split, fix="collect more")
         if "verse" in texts:
