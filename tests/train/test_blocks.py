@@ -16,6 +16,7 @@ from tests.train.worker import run_compiled
 def test_equal_blocks_are_one_kind():
     assert kinds([nn.Linear(3, 4), nn.Linear(3, 4)]) == 1
     assert kinds([nn.Linear(3, 4), nn.Linear(4, 4)]) == 2
+    assert kinds([nn.Linear(3, 4).requires_grad_(False), nn.Linear(3, 4)]) == 2
     assert kinds([]) == 0
 
 

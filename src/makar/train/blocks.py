@@ -21,8 +21,12 @@ MARGIN = 1.5  # the forecast must pay this many times, for it may be wrong
 
 
 def kinds(blocks: Sequence[nn.Module]) -> int:
-    """How many different blocks there are: those with equal shapes share one compiled graph."""
-    return len({(type(b), tuple((name, p.shape) for name, p in b.named_parameters())) for b in blocks})
+    """How many graphs the blocks compile to: those with equal shapes share one.
+
+    The first block of a frozen net has one of its own, for no gradient flows out of it.
+    """
+    frozen = any(not p.requires_grad for block in blocks for p in block.parameters())
+    return frozen + len({(type(b), tuple((name, p.shape) for name, p in b.named_parameters())) for b in blocks})
 
 
 def worth_compiling(blocks: Sequence[nn.Module], step_seconds: float, steps_left: int) -> bool:
