@@ -217,3 +217,18 @@ def test_a_model_that_answers_is_asked_and_continues_only_when_told(workspace, m
     row = json.loads(call("generate", "first", "hi", "--seed", "3", "--json").out)["answers"][0]
     assert (row["prompt"], row["text"]) == ("hi", answer)
     assert api.generate("first", seed=3)[0].data == api.generate("first", seed=3, plain=True)[0].data
+
+
+@pytest.mark.parametrize(
+    ("template", "fault"),
+    [
+        ("{{ messages.__class__ }}", "the chat template is refused: it reaches for '__class__'"),
+        ("{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}", "steps of work"),
+        ("{{ raise_exception('only on sundays') }}", "the chat template stops: only on sundays"),
+    ],
+)
+def test_a_model_with_a_hostile_template_is_refused_in_one_line(workspace, pipe, template, fault):
+    (workspace / "runs" / "first" / "model" / "chat_template.jinja").write_text(template)
+    found = pipe("hi\n", "-q", code=2)
+    assert (found.out, found.err.count("\n")) == ("", 1)
+    assert fault in found.err

@@ -122,6 +122,16 @@ def test_a_model_learns_to_answer_and_to_stop(recipe, workspace):
     assert again.data != ANSWER
 
 
+def test_an_adapter_learns_from_conversations_and_keeps_the_template(recipe, workspace):
+    sets = ("adapter={rank=8, alpha=32}", "train.optimizer.learning_rate=3e-2", "train.steps=20")
+    _, answer = train(recipe(chats(), *(f"stages.answer.{each}" for each in sets)), workspace)
+    looks = [line["loss"] for line in read_metrics(answer.run.metrics, "watch") if line["watch"] == "validation"]
+    assert looks[-1] < looks[0]
+    codec = open_model(answer.run.model).parts["codec"]
+    assert codec.ends[0] == codec.special["<|im_end|>"]
+    assert codec.chat_template == TEMPLATE
+
+
 def test_what_does_not_fit_is_refused_unless_told_otherwise(recipe, workspace):
     long = [
         {"messages": [{"role": "user", "content": f"go {n}"}, {"role": "assistant", "content": f"{n} la " * 30}]}

@@ -63,7 +63,7 @@ def begin(
         RecipeError: A setting that the model does not have.
     """
     codec = codec_of(model)
-    template_of(codec)
+    _ = template_of(codec).template  # a template that is refused is refused before anything is said
     if codec.chat_template is None:
         say("this model has no chat template of its own: it was not trained on conversations")
     first: tuple[Message, ...] = () if system is None else ({"role": "system", "content": system},)
