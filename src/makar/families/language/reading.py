@@ -54,9 +54,9 @@ def read(net: Decoder, tokens: Int[Tensor, " rows"], cache: Cache, most: int) ->
     cache = cache.upto(max(2, int(cache.lengths.max()) + 1))
     if differing(net):  # rows with adapters of their own: no one layout holds them all
         return plain(net, tokens, cache)
-    reading = READINGS.get(net)
-    if reading is None or reading.adapter != active(net):
-        reading = renew(net)
+    if net not in READINGS or READINGS[net].adapter != active(net):
+        renew(net)
+    reading = READINGS[net]
     return plain(net, tokens, cache) if reading.reader is None else reading(tokens, cache, most)
 
 
@@ -115,10 +115,16 @@ def compiled(reader: Reader, several: bool) -> Callable[..., Logits]:  # noqa: F
 
 def renew(net: Decoder) -> Reading:
     """The net's reading; a new one where its weights have changed. For the start of an answer, not for every token."""
+    if not current(net):
+        READINGS.pop(net, None)  # the old layout's memory is free before the new one takes its own
+        READINGS[net] = Reading(net)
+    return READINGS[net]
+
+
+def current(net: Decoder) -> bool:
+    """Whether the net's reading is that of its weights and of the adapter that answers."""
     reading = READINGS.get(net)
-    if reading is None or reading.adapter != active(net) or reading.weights != fingerprint(net):
-        reading = READINGS[net] = Reading(net)
-    return reading
+    return reading is not None and reading.adapter == active(net) and reading.weights == fingerprint(net)
 
 
 def fingerprint(net: Decoder) -> tuple[Any, ...]:
