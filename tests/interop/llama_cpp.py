@@ -27,8 +27,8 @@ class LlamaCpp:
         with urllib.request.urlopen(request) as answer:
             return json.load(answer)
 
-    def ids(self, text: str) -> list[int]:
-        return self.ask("/tokenize", content=text, add_special=True, parse_special=False)["tokens"]
+    def ids(self, text: str, *, special: bool = False) -> list[int]:
+        return self.ask("/tokenize", content=text, add_special=True, parse_special=special)["tokens"]
 
     def chat(self, messages: list[dict[str, str]]) -> str:
         return self.ask("/apply-template", messages=messages)["prompt"]

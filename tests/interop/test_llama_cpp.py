@@ -3,11 +3,14 @@
 import pytest
 import torch
 
+from makar.codecs.bpe import Bpe
+from makar.codecs.chat import TEMPLATE as OURS
+from makar.codecs.chat import ChatTemplate, prompt_ids, template_of
 from makar.core.nouns import Request
 from makar.engine.run import Engine
 from makar.families.language.settings import LanguageSettings
 from makar.interop.gguf_write import write_gguf
-from tests.interop.conftest import KINDS, POEM, TEMPLATE, build
+from tests.interop.conftest import KINDS, POEM, build
 from tests.interop.llama_cpp import LlamaCpp
 
 pytest.importorskip("xllamacpp")
@@ -100,9 +103,14 @@ def test_llama_cpp_gives_texts_the_same_ids(llama, count):
 
 
 def test_llama_cpp_renders_the_same_chat(llama):
-    from jinja2.sandbox import ImmutableSandboxedEnvironment
+    model, peer, *_ = llama
+    codec = model.parts["codec"]
+    rendered = peer.chat(MESSAGES)
+    assert rendered == template_of(codec).render(MESSAGES, add_generation_prompt=True)
+    assert peer.ids(rendered, special=True) == codec.start + prompt_ids(codec, template_of(codec), MESSAGES)
 
-    _, peer, *_ = llama
-    template = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True).from_string(TEMPLATE)
-    wanted = template.render(messages=MESSAGES, add_generation_prompt=True)
-    assert peer.chat(MESSAGES) == wanted
+
+def test_llama_cpp_renders_our_own_template(bpe, tmp_path):
+    write_gguf(build(Bpe(bpe.source, bpe.settings | {"chat_template": OURS})), tmp_path / "m.gguf")
+    rendered = LlamaCpp(tmp_path / "m.gguf").chat(MESSAGES)
+    assert rendered == ChatTemplate(OURS).render(MESSAGES, add_generation_prompt=True)
