@@ -76,6 +76,16 @@ def recipe(folder, *names, changes=None, reward='{ python = { function = "mine:v
     return load_recipe(folder / "stages.toml")
 
 
+def test_a_conversation_is_a_prompt_whose_answer_is_known(folder, workspace):
+    """Every answer is compared with what the conversation says."""
+    rows = [json.loads(line) for line in (folder / "prompts.jsonl").read_text().splitlines()]
+    chats = [{"prompt": row["prompt"], "completion": row["answer"]} for row in rows]
+    (folder / "prompts.jsonl").write_text("".join(json.dumps(row) + "\n" for row in chats))
+    (folder / "mine.py").write_text("def known(prompt, answer, row):\n    return float(len(row['answer']) > 0)\n")
+    *_, result = train(recipe(folder, "grpo", reward='{ python = { function = "mine:known" } }'), workspace)
+    assert {line["reward/python"] for line in read_metrics(result.run.metrics)} == {1.0}
+
+
 @pytest.mark.parametrize("name", [name for name, rows in ROWS.items() if rows != "prompts"])
 def test_rows_that_are_there(folder, workspace, name):
     *_, result = train(recipe(folder, name), workspace)

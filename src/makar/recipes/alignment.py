@@ -333,7 +333,8 @@ def prompts(stage: Stage, split: str, most: int) -> list[Prompt]:
         InputError: A prompt is too long, or there is none.
     """
     found: list[Prompt] = []
-    for name, record in records(stage.dataset, split):
+    for name, whole in records(stage.dataset, split):
+        record = unanswered(whole)
         ids = prompt_ids(stage.codec, stage.template, record["prompt"], record.get("tools"))
         if len(ids) > most:
             fix = "lower rollouts.max_tokens, or begin from a model of a longer context"
@@ -342,3 +343,12 @@ def prompts(stage: Stage, split: str, most: int) -> list[Prompt]:
     if not found:
         raise InputError("there are no prompts", where="data", fix="collect more, or with a larger valid_fraction")
     return found
+
+
+def unanswered(record: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A record of prompts as it is; of a conversation, what comes before the last answer, with that as "answer"."""
+    if "prompt" in record:
+        return record
+    *prompt, last = record["messages"]
+    rest = {name: value for name, value in record.items() if name != "messages"}
+    return {"prompt": prompt, "answer": last["content"], **rest}

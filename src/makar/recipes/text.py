@@ -99,7 +99,7 @@ def open_dataset(data: DataConfig, workspace: Workspace, say: Say) -> Dataset:
         collect(expanded(data.sources), folder, data.collect, say)
     dataset = Dataset.open(folder)
     kind = dataset.manifest.kind
-    if kind != data.rows:
+    if kind != data.rows and (kind, data.rows) != ("chat", "prompts"):  # a conversation begins with a prompt
         fix = f"set data.rows={kind!r}, or name other data"
         raise RecipeError(f"the dataset holds {kind!r} and no {data.rows!r}", where=folder, fix=fix)
     return dataset
