@@ -70,6 +70,9 @@ def test_advantages_within_groups():
     assert group_relative(rewards, 2, normalise=False).tolist() == [-1.0, 1.0, 0.0, 0.0, 0.0, 0.0]
     assert group_relative(rewards, 2)[:2].tolist() == pytest.approx([-0.7071, 0.7071], abs=1e-3)
     assert flat_groups(rewards, 2).tolist() == [False, True, True]
+    for value in torch.rand(50):
+        assert not group_relative(value.expand(7).clone(), 7).any()
+        assert not leave_one_out(value.expand(7).clone(), 7).any()
 
 
 def test_whitened_values_have_mean_0_and_variance_1():

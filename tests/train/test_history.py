@@ -73,3 +73,9 @@ def test_patience_counts_looks_since_the_best():
     history.take(60, Verdict(score=0.6), 2)
     assert (history.best, history.best_step) == (0.5, 40)
     assert "no improvement in 2 looks" in history.ended
+
+
+def test_where_most_steps_teach_nothing_one_that_does_is_no_spike():
+    history = History()
+    for step in range(200):
+        assert history.judge({"": (0.02, 0.4) if step % 5 == 4 else (0.0, 0.0)}) is None

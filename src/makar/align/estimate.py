@@ -50,7 +50,7 @@ def group_relative(rewards: PerRow, group: int, *, normalise: bool = True) -> Pe
         normalise: Whether to divide by the standard deviation, which weighs hard and easy prompts up.
     """
     grouped = rewards.view(-1, group)
-    centred = grouped - grouped.mean(1, keepdim=True)
+    centred = over_mean(rewards, group)
     if normalise:
         centred = centred / (grouped.std(1, keepdim=True) + EPSILON)
     return centred.view(-1)
@@ -61,8 +61,13 @@ def leave_one_out(rewards: PerRow, group: int) -> PerRow:
 
     Paper: Ahmadian et al. 2024, arXiv:2402.14740, eq. 6.
     """
+    return (over_mean(rewards, group) * group / (group - 1)).view(-1)
+
+
+def over_mean(rewards: PerRow, group: int) -> Float[Tensor, "groups answers"]:
+    """Rewards over the mean of their group, exactly 0 where all are equal: a rounded mean would teach its error."""
     grouped = rewards.view(-1, group)
-    return ((grouped - grouped.mean(1, keepdim=True)) * group / max(1, group - 1)).view(-1)
+    return (grouped - grouped.mean(1, keepdim=True)) * ~flat_groups(rewards, group)[:, None]
 
 
 def flat_groups(rewards: PerRow, group: int) -> Bool[Tensor, " groups"]:

@@ -104,4 +104,6 @@ def outlier(value: float, past: list[float]) -> bool:
         return False
     middle = median(past)
     deviation = 1.4826 * median(abs(x - middle) for x in past)
-    return value > middle + SCALES * max(deviation, 0.01 * abs(middle))
+    scale = max(deviation, 0.01 * abs(middle))
+    # Most steps exactly 0, as where rollouts have little left to teach: there is no scale to be far from.
+    return scale > 0 and value > middle + SCALES * scale
