@@ -62,7 +62,7 @@ def test_the_forecast_is_kept_and_obeyed(tmp_path, monkeypatch):
     config = settings(20, compile="auto", checkpoint_steps=10)
     said: list[str] = []
     train("language", "next_token", tmp_path, config, say=said.append)
-    assert compiled == [(2, True)]
+    assert compiled[0] == (2, True)
     assert "compiling the blocks from step 6" in said[0]
     decisions = json.loads((tmp_path / "checkpoints" / "decisions.json").read_text())
     assert decisions["compile_from"] == 6
