@@ -109,3 +109,19 @@ def test_a_dataset_is_intact_until_a_byte_flips(place, corpus, call):
     shard.write_bytes(content)
     out = call("inspect", "data/again", code=2).out
     assert "dataset, 1 fault(s)\n  fault: data/again/train/" in out
+
+
+def test_collect_takes_its_settings_from_the_command_line(place, call, tmp_path):
+    things = {name: ("moon", "sea")[k % 2] for k, name in enumerate(("anna", "berta", "carla", "dora", "ella", "ida"))}
+    verses = [f"{name} is the {it}.\nI see the {it}.\nThe {it} of {name}.\nGo." for name, it in things.items()]
+    (tmp_path / "verse.jsonl").write_text("".join(json.dumps({"text": verse}) + "\n" for verse in verses))
+    words = ["--ask", "topic", "--test-fraction", "0", "--valid-fraction", "0", "--min-chars", "8", "--near", "1.0"]
+    out, _ = call("collect", str(tmp_path / "verse.jsonl"), "--out", "asked", "--json", *words)
+    manifest = json.loads(out)
+    assert manifest["options"]["ask"] == ["topic"]
+    assert (manifest["options"]["test_fraction"], manifest["options"]["min_chars"]) == (0, 8)
+    for bad, said in ((("--near", "2"), "near"), (("--ask", "topics"), "topic"), (("--test", "first"), "hash")):
+        _, err = call("collect", str(tmp_path / "verse.jsonl"), "--out", "other", *bad, code=2)
+        assert said in err
+        assert "Traceback" not in err
+        assert not (tmp_path / "other").exists()

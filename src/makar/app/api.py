@@ -48,21 +48,28 @@ def silent(line: str) -> None:  # noqa: ARG001
     """Say nothing."""
 
 
-def collect(sources: Sequence[str], out: str | Path, *, say: Say = silent) -> "Manifest":
+def collect(
+    sources: Sequence[str], out: str | Path, options: Mapping[str, Any] | None = None, *, say: Say = silent
+) -> "Manifest":
     """Collect data: extract, clean, deduplicate, split. An interrupted collection continues.
 
     Args:
-        sources: Files, folders, archives, or "pypi:NAME==VERSION[/path]".
+        sources: Files, folders, archives, "pypi:NAME==VERSION[/path]", or "make:NAME".
         out: The dataset folder to write.
+        options: How sources are cleaned, split and asked about, such as {"test_fraction": 0.1}: the fields of
+            `makar.data.config.CollectOptions`.
         say: Takes a line on each thing that takes time.
 
     Raises:
         SourceError: A source cannot be reached.
         InputError: There is no text in it, or too little for its split.
+        RecipeError: An option is unknown, or of a bad value.
     """
+    from makar.core.config import parse
     from makar.data.collect import collect as work
+    from makar.data.config import CollectOptions
 
-    return work(list(sources), Path(out), say=say)
+    return work(list(sources), Path(out), parse(CollectOptions, options or {}, "the options of collect"), say=say)
 
 
 def prepare(recipe: str | Path, sets: Sequence[str] = (), *, say: Say = silent) -> "Manifest":

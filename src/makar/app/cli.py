@@ -61,15 +61,29 @@ def demo(quiet: Quiet = False) -> None:
 
 @app.command()
 def collect(
-    sources: Annotated[list[str], typer.Argument(metavar="SOURCE...", help="Files, folders, pypi:NAME==VERSION.")],
+    sources: Annotated[
+        list[str], typer.Argument(metavar="SOURCE...", help="Files, folders, pypi:NAME==VERSION, make:NAME.")
+    ],
     out: Annotated[Path, typer.Option(metavar="DIR", help="The dataset folder to write.")],
+    ask: Annotated[
+        list[str] | None, typer.Option(metavar="RULE", help="Make questions of prose: topic, summary, docstring ...")
+    ] = None,
+    test: Annotated[str | None, typer.Option(help="The test set: groups by hash, or the last of the corpus.")] = None,
+    test_fraction: Annotated[float | None, typer.Option(help="Share that is held out for the last judgement.")] = None,
+    valid_fraction: Annotated[float | None, typer.Option(help="Share that training watches and does not see.")] = None,
+    limit_bytes: Annotated[int | None, typer.Option(help="Take so much of what is not test.")] = None,
+    min_chars: Annotated[int | None, typer.Option(help="Drop shorter documents.")] = None,
+    near: Annotated[float | None, typer.Option(help="Similarity from which documents repeat each other.")] = None,
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
     """Extract, clean, deduplicate and split text; count all of it."""
     from makar.app import api, present, terminal
 
-    manifest = api.collect(sources, out, say=terminal.say(quiet=quiet))
+    given = {"ask": ask, "test": test, "test_fraction": test_fraction, "valid_fraction": valid_fraction}
+    given |= {"limit_bytes": limit_bytes, "min_chars": min_chars, "near": near}
+    options = {name: value for name, value in given.items() if value is not None}
+    manifest = api.collect(sources, out, options, say=terminal.say(quiet=quiet))
     terminal.emit(manifest, present.manifest_text, as_json=json)
 
 
