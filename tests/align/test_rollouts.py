@@ -2,7 +2,11 @@
 
 import dataclasses
 import multiprocessing
+import os
+import subprocess
+import sys
 import time
+from pathlib import Path
 
 import pytest
 import torch
@@ -213,3 +217,17 @@ def test_a_killed_run_goes_on_in_the_middle_of_its_rollout(tmp_path):
     assert all(torch.equal(t, found.tensors[name]) for name, t in wanted.tensors.items())
     losses = [[line["loss_hex"] for line in read_metrics(folder / "metrics.jsonl")] for folder in (whole, killed)]
     assert losses[0] == losses[1]
+
+
+@pytest.mark.slow
+def test_two_processes_learn_from_the_same_rollouts_as_one(tmp_path):
+    trained(tmp_path / "one")
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    command += ["-m", "tests.align.worker", str(tmp_path / "two")]
+    subprocess.run(command, env=os.environ | {"OMP_NUM_THREADS": "1"}, cwd=Path(__file__).parents[2], check=True)
+    one, two = (read_metrics(tmp_path / which / "run" / "metrics.jsonl") for which in ("one", "two"))
+    assert len(one) == len(two) == 14
+    for first, second in zip(one, two, strict=True):
+        assert second["reward"] == first["reward"]
+        assert second["loss"] == pytest.approx(first["loss"], abs=1e-5)
+        assert second["kl"] == pytest.approx(first["kl"], rel=1e-3, abs=1e-6)

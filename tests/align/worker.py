@@ -1,5 +1,6 @@
 """A short run with rollouts, in a process that may be killed."""
 
+import sys
 from pathlib import Path
 
 import torch
@@ -11,6 +12,7 @@ from makar.recipes.assemble import Job
 from makar.recipes.execute import execute
 from makar.recipes.run import Run
 from makar.train.config import TrainConfig
+from makar.train.distributed import join
 from tests.align.support import asked, codec, frozen, rewarded, writer
 
 
@@ -28,6 +30,7 @@ def trained(folder: Path):
         seed=3,
         end_id=codec().end_id,
         reference=frozen(model),
+        world=join(),
         journal=folder / "run" / "metrics.jsonl",
     )
     train = TrainConfig(
@@ -40,3 +43,7 @@ def trained(folder: Path):
 def run_killed(folder: Path) -> None:
     """`trained`, in a process of its own."""
     trained(folder)
+
+
+if __name__ == "__main__":
+    trained(Path(sys.argv[1]))

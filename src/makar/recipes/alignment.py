@@ -2,6 +2,7 @@
 
 import copy
 import json
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -23,6 +24,7 @@ from makar.core.config import parse
 from makar.core.errors import InputError, RecipeError
 from makar.core.files import sha256
 from makar.core.nouns import Batch, Model, Objective, Source
+from makar.core.random import numpy_rng
 from makar.data.dataset import Dataset
 from makar.data.table import TensorSource
 from makar.engine.load import find_model
@@ -32,6 +34,7 @@ from makar.recipes.recipe import DataConfig, Recipe
 from makar.recipes.run import Run, Workspace
 from makar.recipes.text import Say, counts, open_dataset
 from makar.recipes.watches import samples, validation
+from makar.train.config import TrainConfig
 from makar.train.distributed import join
 from makar.train.session import Periodic, read_decisions
 
@@ -152,7 +155,8 @@ def by_rollouts(stage: Stage, rewards: Sequence[Reward]) -> Made:
     recipe, model, run = stage.recipe, stage.model, stage.run
     algorithm, config = ALGORITHMS[recipe.objective.name or ""], rollouts_of(recipe)
     most = model.config.max_position_embeddings + 1 - config.max_tokens  # pyright: ignore[reportAttributeAccessIssue]
-    asked, held = prompts(stage, "train", most), prompts(stage, "valid", most)[: recipe.watch.validate_rows]
+    asked = prompts(stage, "train", most, prompts_needed(recipe.train, config))
+    held = prompts(stage, "valid", most, recipe.watch.validate_rows)
     stage.say(f"{len(asked):,} prompts to train on, {len(held):,} held out")
     reference = reference_for(recipe, model)
     penalty = algorithm.penalty(**given_to(algorithm.penalty, recipe.objective.options)) if algorithm.penalty else None
@@ -321,19 +325,28 @@ def padded(rows: Sequence[Ids], pad_id: int) -> tuple[Tensor, Tensor]:
     return pad(tokens, batch_first=True, padding_value=pad_id), pad(masks, batch_first=True, padding_value=False)
 
 
-def prompts(stage: Stage, split: str, most: int) -> list[Prompt]:
-    """The records of a split as prompts.
+def prompts_needed(train: TrainConfig, config: RolloutConfig) -> int:
+    """How many prompts a run asks altogether."""
+    rollouts = math.ceil(train.steps / (config.batches * config.epochs))
+    return rollouts * config.batches * train.batch_size // config.group
+
+
+def prompts(stage: Stage, split: str, most: int, count: int) -> list[Prompt]:
+    """Some records of a split as prompts, chosen by the seed; in their order.
 
     Args:
         stage: Whose dataset.
         split: Which part of it.
         most: The longest that leaves room for an answer.
+        count: So many, or all where there are fewer: a template takes milliseconds to write each.
 
     Raises:
         InputError: A prompt is too long, or there is none.
     """
     found: list[Prompt] = []
-    for name, whole in records(stage.dataset, split):
+    rows = list(records(stage.dataset, split))
+    chosen = numpy_rng(stage.recipe.seed, "prompts", split).permutation(len(rows))[:count]
+    for name, whole in (rows[k] for k in sorted(chosen.tolist())):
         record = unanswered(whole)
         ids = prompt_ids(stage.codec, stage.template, record["prompt"], record.get("tools"))
         if len(ids) > most:
