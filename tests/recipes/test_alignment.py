@@ -14,6 +14,7 @@ from makar.engine.load import open_model
 from makar.engine.run import Engine
 from makar.recipes.execute import train
 from makar.recipes.load import load_recipe
+from makar.recipes.space import compares
 from makar.train.metrics import read_metrics
 
 FRESH = 'model = { family = "language", hidden_size = 16, num_hidden_layers = 1 }'
@@ -194,3 +195,10 @@ def test_a_reward_that_raises_names_the_function_and_the_row(folder, workspace):
     (folder / "mine.py").write_text("def vowels(prompt, answer, row):\n    return row['nothing']\n")
     with pytest.raises(InputError, match=r"mine.py:vowels, row 0: the reward raised KeyError: 'nothing'"):
         train(recipe(folder, "grpo"), workspace)
+
+
+def test_a_plan_counts_the_copy_that_is_compared_with(folder):
+    adapted = recipe(folder, "dpo", changes={"objective = {": "adapter = { rank = 2 }\nobjective = {"})
+    assert not compares(adapted.stages["stages/dpo"])
+    stages = recipe(folder, "dpo", "orpo", "reward", "grpo").stages
+    assert [name for name, stage in stages.items() if compares(stage)] == ["stages/dpo", "stages/grpo"]

@@ -51,6 +51,9 @@ ROWS: Mapping[str, str] = {
 }
 """The objectives of alignment, and the kind of rows that each learns from."""
 
+UNCOMPARED = ("orpo", "simpo", "reward")
+"""Those that look at no reference."""
+
 
 def beside(table: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     """A recipe's rewards with "module:function" as the absolute path of a module beside the recipe.

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from makar.align.config import ROWS, UNCOMPARED
 from makar.core.config import Config
 from makar.core.device import Machine, Precision
 from makar.core.nouns import Cost, Family
@@ -74,7 +75,14 @@ def memory_needed(
         "gradients": trained,
         "activations": activations,
         "checkpoint": copy,
+        "reference": weights if compares(recipe) else 0,
     }
+
+
+def compares(recipe: Recipe) -> bool:
+    """Whether a frozen copy of the beginning stands beside the model; an adapter needs none."""
+    name = recipe.objective.name or ""
+    return name in ROWS and name not in UNCOMPARED and recipe.adapter is None
 
 
 @cache
