@@ -67,20 +67,35 @@ def generated() -> dict[Path, str]:
     readme = ROOT / "README.md"
     return {
         readme: with_tree(readme.read_text(encoding="utf-8")),
+        ROOT / "docs" / "files.md": files_page(),
         ROOT / "docs" / "cli.md": cli_page(),
         ROOT / "docs" / "recipes.md": recipes_page(),
         ROOT / "docs" / "recipe.schema.json": json.dumps(schema(), indent=2) + "\n",
     }
 
 
-# The file tree of the README --------------------------------------------------------------------------------
+# The rooms and their files ------------------------------------------------------------------------------------
 
 
 def with_tree(readme: str) -> str:
-    """The README with its file tree written anew."""
+    """The README with its list of rooms written anew."""
     before, rest = readme.split(TREE[0])
     _, after = rest.split(TREE[1])
-    return before + TREE[0] + "\n```\n" + "\n".join(tree_lines()) + "\n```\n\n" + TREE[1] + after
+    lines = [f"{room + '/':<12} {first_sentence(SOURCE / room / '__init__.py')}" for room in ROOMS]
+    return before + TREE[0] + "\n```\n" + "\n".join(lines) + "\n```\n\n" + TREE[1] + after
+
+
+def files_page() -> str:
+    """Every room and every file in it."""
+    head = [
+        "# What is where",
+        "",
+        f"<!-- {MADE} -->",
+        "",
+        "The rooms of `src/makar`, upward: each stands on those above it.",
+        "",
+    ]
+    return "\n".join([*head, "```", *tree_lines(), "```", ""])
 
 
 def tree_lines() -> Iterator[str]:

@@ -19,9 +19,11 @@ def test_links_lead_somewhere_and_examples_would_run(page):
     assert [*docs.broken_links(page, text), *docs.broken_examples(text)] == []
 
 
-def test_every_file_has_a_line_in_the_readme():
-    tree = docs.ROOT.joinpath("README.md").read_text(encoding="utf-8").split("<!-- tree")[1].split("<!-- /tree")[0]
+def test_every_room_has_a_line_in_the_readme_and_every_file_one_on_its_page():
+    readme = docs.ROOT.joinpath("README.md").read_text(encoding="utf-8").split("<!-- tree")[1].split("<!-- /tree")[0]
+    tree = docs.ROOT.joinpath("docs/files.md").read_text(encoding="utf-8")
     for room in docs.ROOMS:
+        assert re.search(rf"^{room}/ +\S", readme, re.M), f"{room} has no line"
         for file in docs.SOURCE.joinpath(room).rglob("*.py"):
             name = f"{file.parent.name}/" if file.name == "__init__.py" else file.name
             assert re.search(rf"^ *{re.escape(name)} +\S", tree, re.M), f"{room}: {name} has no line"
