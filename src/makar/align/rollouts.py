@@ -121,6 +121,9 @@ class Rollouts:
         precision: Of the trainer's forward passes, asked when the first rollout is made.
         world: The processes that train together.
         journal: Where one line a rollout goes: groups without variance, rewards, a sample.
+        number: Which rollout is in use; -1 for none yet.
+        rows: What it holds, until it is used up.
+        kl_weight: Of the divergence in the next rollout, where there is a penalty.
     """
 
     model: Model[Any]
