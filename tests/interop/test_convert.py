@@ -96,6 +96,7 @@ def test_an_adapter_comes_in_over_the_model_that_is_named(folder, adapter, tmp_p
     torch.testing.assert_close(logits(open_model(came)), wanted)
 
 
+@pytest.mark.slow
 def test_onnx_gives_the_same_logits_for_any_length(model, folder, tmp_path):
     onnxruntime = pytest.importorskip("onnxruntime")
     pytest.importorskip("onnxscript")
@@ -117,11 +118,12 @@ def test_onnx_knows_every_kind(tiny, tmp_path):
     write_onnx(tiny, tmp_path)  # compares the logits itself
 
 
-@pytest.mark.slow
-def test_onnx_knows_sliding_windows(bpe, tmp_path):
+def test_onnx_refuses_a_window_that_it_could_write_for_one_length_alone(bpe, tmp_path):
+    pytest.importorskip("onnxscript")
     from makar.interop.onnx import write_onnx
 
-    write_onnx(build(bpe, sliding_window=2), tmp_path)
+    with pytest.raises(ModelError, match="a sliding window cannot be written for every length"):
+        write_onnx(build(bpe, sliding_window=2), tmp_path)
 
 
 def test_what_cannot_be_done_is_said_and_nothing_is_written(folder, tmp_path):
@@ -158,3 +160,15 @@ def test_the_commands_say_where_the_result_is(folder, tmp_path, capsys):
     said = capsys.readouterr()
     assert said.err.splitlines()[0].startswith("makar: " + file)
     assert len(said.err.splitlines()) == 2
+
+
+def test_a_file_can_be_looked_at(folder, tmp_path, capsys):
+    file = export_model(folder, "gguf", tmp_path / "m.gguf", precision="q8_0")
+    assert run(["inspect", str(file), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["kind"], found["intact"]) == ("GGUF file", True)
+    assert found["facts"]["metadata"]["general.architecture"] == "llama"
+    assert found["facts"]["tensors"]["blk.0.ffn_up.weight"] == "Q8_0 [96, 64]"
+    file.write_bytes(file.read_bytes()[:-100])
+    assert run(["inspect", str(file)]) == 2
+    assert "truncated or damaged" in capsys.readouterr().out

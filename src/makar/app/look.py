@@ -237,6 +237,21 @@ def inspect_tensors(path: Path, found: Findings) -> None:
     inspect_file(path, found)
 
 
+def inspect_gguf(path: Path, found: Findings) -> None:
+    """A GGUF file: whether its header holds, what it says of the model, and the packing and shape of each tensor."""
+
+    def opened() -> Facts:
+        from makar.interop.gguf_file import open_gguf
+
+        file = open_gguf(path)
+        said = {key: value for key, value in file.metadata.items() if not isinstance(value, list)}
+        tensors = {name: f"{stored.kind.name} {list(stored.shape)}" for name, stored in file.tensors.items()}
+        return {"metadata": said, "tensors": tensors}
+
+    found.check(opened)
+    inspect_file(path, found)
+
+
 def inspect_recipe(path: Path, found: Findings) -> None:
     """A recipe: whether it reads, and its stages."""
 
@@ -268,6 +283,7 @@ KINDS: Sequence[tuple[str, Callable[[Path], bool], Callable[[Path, Findings], No
     ("model", lambda p: (p / "config.json").is_file(), inspect_model),
     ("folder", Path.is_dir, inspect_folder),
     ("tensor file", lambda p: p.suffix == ".safetensors", inspect_tensors),
+    ("GGUF file", lambda p: p.suffix == ".gguf", inspect_gguf),
     ("recipe", lambda p: p.suffix == ".toml", inspect_recipe),
     ("file", lambda p: True, inspect_file),  # noqa: ARG005
 )

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from makar.core.errors import UserError
+from makar.core.errors import ModelError, UserError
 from makar.core.nouns import Model
 from makar.nets.decoder import Decoder
 
@@ -41,6 +41,7 @@ def write_onnx(model: Model[Decoder], folder: Path) -> None:
         folder: An existing folder.
 
     Raises:
+        ModelError: It has a sliding window shorter than its context.
         UserError: A package is missing, or the graph gives other logits than the net.
     """
     try:
@@ -50,6 +51,9 @@ def write_onnx(model: Model[Decoder], folder: Path) -> None:
     except ImportError as fault:
         raise UserError(f"{fault.name} is not installed", fix="pip install 'makar[onnx]'") from None
     net = model.net.eval()
+    window = net.config.sliding_window
+    if window is not None and window < net.config.max_position_embeddings:
+        raise ModelError("a sliding window cannot be written for every length", value=window, fix="use transformers")
     example = torch.arange(6).view(2, 3) % net.config.vocab_size
     length = torch.export.Dim("length", min=2, max=net.config.max_position_embeddings)
     with quiet():
