@@ -153,10 +153,14 @@ def test_a_dataset_of_another_kind_is_refused(recipe, workspace, tmp_path):
         train(recipe(chats(), "stages.answer.data.rows='text'"), workspace)
 
 
-def test_conversations_need_a_tokenizer(recipe, workspace, tmp_path):
-    file = recipe(chats(), "stages.read.data.rows='chat'")
-    with pytest.raises(RecipeError, match="need a model that has a tokenizer; begin from one with init"):
-        train(file, workspace)
+def test_a_fresh_model_on_conversations_alone_trains_a_tokenizer_on_what_they_say(recipe, workspace, tmp_path):
+    chat = f"stages.read.data.sources=['{tmp_path / 'chats.jsonl'}']"
+    first, second = train(recipe(chats(), "stages.read.data.rows='chat'", chat), workspace)
+    codecs = [open_model(result.run.model).parts["codec"] for result in (first, second)]
+    assert codecs[0].hash == codecs[1].hash
+    assert template_of(codecs[0]).source == TEMPLATE
+    assert len(codecs[0].ids("star", start=False)) < 4, "words that are said are short"
+    assert len(codecs[0].ids("messages", start=False)) > 4, "names of fields are not said"
 
 
 def test_a_template_that_refuses_a_conversation_says_which(recipe, workspace):
@@ -164,4 +168,4 @@ def test_a_template_that_refuses_a_conversation_says_which(recipe, workspace):
     refusing = "{% if 'star' in messages[0].content %}{{ raise_exception('no stars') }}{% endif %}" + TEMPLATE
     codec = train_bpe([ANSWER], SMALLEST).speaking((), refusing)
     with pytest.raises(InputError, match=r"the chat template stops: no stars .*tell me star"):
-        chat_rows(data, codec, seed=0, workspace=workspace, say=lambda line: None)
+        chat_rows(data, codec, 300, seed=0, workspace=workspace, say=lambda line: None)

@@ -103,7 +103,7 @@ def assemble(
     codec, size = tokenizer_of(recipe, model), vocabulary(model)
     chat = recipe.data.rows == "chat"
     if chat:
-        rows = chat_rows(recipe.data, codec, seed=recipe.seed, workspace=workspace, say=say)
+        rows = chat_rows(recipe.data, codec, size, seed=recipe.seed, workspace=workspace, say=say)
     else:
         rows = text_rows(recipe.data, codec, size, seed=recipe.seed, workspace=workspace, say=say)
     model = replace(model, parts={**model.parts, "codec": rows.codec}, generation={**model.generation, **recipe.sample})

@@ -8,7 +8,7 @@ from typing import Any
 
 from makar.codecs.bpe import Bpe
 from makar.codecs.chat import ChatTemplate, chat_ids, end_of_turn, template_of
-from makar.core.errors import InputError, RecipeError, UserError
+from makar.core.errors import InputError, UserError
 from makar.core.nouns import Source
 from makar.data.dataset import Dataset
 from makar.data.tokens import TokenShards, write_tokens
@@ -16,7 +16,7 @@ from makar.data.whole import WholeRows, learned
 from makar.recipes.manifest import hash_of
 from makar.recipes.recipe import DataConfig
 from makar.recipes.run import Workspace
-from makar.recipes.text import Say, counts, open_dataset
+from makar.recipes.text import Say, counts, open_dataset, tokenizer
 
 CUT = 0.01
 """The share of what is to be learned that may be lost to the length of a row, unless the recipe says otherwise."""
@@ -43,24 +43,24 @@ class ChatRows:
     bits_per_byte: None = None
 
 
-def chat_rows(data: DataConfig, codec: Bpe | None, *, seed: int, workspace: Workspace, say: Say) -> ChatRows:
+def chat_rows(
+    data: DataConfig, codec: Bpe | None, vocab_size: int, *, seed: int, workspace: Workspace, say: Say
+) -> ChatRows:
     """Collect, encode and pack conversations; whatever is there already is checked and used.
 
     Args:
         data: The recipe's part.
-        codec: The tokenizer of the model that learns them.
+        codec: The tokenizer of the model that learns them; None trains one on what they say.
+        vocab_size: Of a tokenizer to be trained.
         seed: Of the order of rows.
         workspace: Where datasets lie.
         say: For a line on each thing that takes time, and on what does not fit into rows.
 
     Raises:
-        UserError: There is no tokenizer or no template for it, or the dataset or its tokens cannot be used.
+        UserError: The tokenizer's own template is refused, or the dataset or its tokens cannot be used.
     """
-    if codec is None:
-        fix = "begin from one with init, or take a tokenizer: parts = {codec = '@run'}"
-        raise RecipeError("conversations need a model that has a tokenizer", where="data.rows", fix=fix)
-    codec, template = speaking(codec)
     dataset = open_dataset(data, workspace, say)
+    codec, template = speaking(codec or tokenizer(dataset, vocab_size, say))
     cut = CUT if data.cut is None else data.cut
     train = rows(data, dataset, codec, template, "train", seed=seed, cut=cut, say=say)
     valid = rows(data, dataset, codec, template, "valid", seed=seed, cut=1.0, say=say)

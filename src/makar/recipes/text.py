@@ -12,6 +12,7 @@ from makar.codecs.bpe import Bpe, train_bpe
 from makar.core.errors import RecipeError
 from makar.core.files import folder_atomic, read_json
 from makar.core.nouns import Source
+from makar.data.chats import contents
 from makar.data.collect import collect
 from makar.data.dataset import Dataset
 from makar.data.fim import Sentinels, fill_in_middle
@@ -149,11 +150,15 @@ def tokenizer(dataset: Dataset, vocab_size: int, say: Say) -> Bpe:
 
 
 def spread(dataset: Dataset, limit: int) -> Iterator[str]:
-    """Every k-th training document, k such that about `limit` bytes come together from all over the corpus."""
+    """Every k-th training document, k such that about `limit` bytes come together from all over the corpus.
+
+    Of conversations, what is said in them.
+    """
     stride = max(1, round(dataset.bytes("train") / limit))
+    prose = dataset.manifest.kind == "text"
     for number, text in enumerate(dataset.texts("train")):
         if number % stride == 0:
-            yield text
+            yield text if prose else contents(text)
 
 
 def shards(dataset: Dataset, codec: Bpe, split: str, *, fim_rate: float, seed: int, say: Say) -> TokenShards:
