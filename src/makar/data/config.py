@@ -34,7 +34,7 @@ class CollectOptions(Config):
     min_chars: Annotated[int, Field(ge=0)] = 32
     near: Annotated[float, Field(ge=0.7, le=1)] = 0.7
     seed: int = 0
-    ask: tuple[Ask, ...] = Field((), exclude_if=lambda rules: not rules)
+    ask: tuple[Ask, ...] = Field(default=(), exclude_if=lambda rules: not rules)
 
     @model_validator(mode="after")
     def leave_something(self) -> "CollectOptions":

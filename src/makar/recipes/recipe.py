@@ -34,7 +34,9 @@ class DataConfig(Config):
     )
     dataset: str | None = Field(default=None, description="A folder that `makar collect` wrote, in place of sources")
     rows: Literal["text", "chat", "preference", "judged", "prompts"] = Field(
-        default="text", description="What a row holds: running text, a conversation, a pair of answers, a judged answer"
+        default="text",
+        exclude_if=lambda rows: rows == "text",
+        description="What a row holds: running text, a conversation, a pair of answers, a judged answer, a prompt",
     )
     collect: CollectOptions = Field(default=CollectOptions(), description="How the sources are read, cleaned and split")
     length: int = Field(default=LENGTH, gt=0, description="Tokens in a row")
