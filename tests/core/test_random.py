@@ -20,6 +20,11 @@ def words(text: str) -> list[int]:
     return [int(word, 16) for word in text.split()]
 
 
+def test_uniform_is_below_one_even_for_the_largest_word(monkeypatch):
+    monkeypatch.setattr(Rng, "bits", lambda self, name, *shape: torch.full((1, *shape), 0xFFFFFFFF))
+    assert Rng(0, 0, torch.zeros(1, dtype=torch.int64)).uniform("x", 2).tolist() == [[1 - 2.0**-24] * 2]
+
+
 @pytest.mark.parametrize(("counter", "key", "result"), KNOWN)
 def test_philox_gives_the_published_numbers(counter, key, result):
     low, high = words(key)

@@ -91,7 +91,8 @@ class Rng:
 
     def uniform(self, name: str, *shape: int) -> Float[Tensor, "batch ..."]:
         """Uniform on (0, 1), `[batch, *shape]`, float32; never exactly 0 or 1."""
-        return ((self.bits(name, *shape) >> 8).float() + 0.5) * 2.0**-24
+        middle = (self.bits(name, *shape) >> 8).float() + 0.5  # of 2**24 cells; the last one's rounds up to 2**24
+        return middle.clamp(max=2.0**24 - 1) * 2.0**-24
 
     def normal(self, name: str, *shape: int) -> Float[Tensor, "batch ..."]:
         """Standard normal, `[batch, *shape]`, float32 (Box-Muller over pairs of words)."""
