@@ -1,3 +1,4 @@
+import contextlib
 import gzip
 import io
 import os
@@ -7,7 +8,7 @@ import zipfile
 import pytest
 import zstandard
 
-from makar.core.errors import InputError
+from makar.core.errors import InputError, UserError
 from makar.data import archives
 from makar.data.fetch import on_disk
 from makar.data.read import read
@@ -68,6 +69,21 @@ def test_a_flipped_byte_in_a_zip_is_an_error(tmp_path):
     path.write_bytes(data)
     with pytest.raises(InputError, match="truncated or damaged"):
         texts(path)
+
+
+def test_a_flipped_bit_anywhere_is_an_error_or_does_no_harm(tmp_path):
+    """Names, methods and lengths as well, whatever the library behind raises over them."""
+    path = tmp_path / "a.zip"
+    for method in (zipfile.ZIP_DEFLATED, zipfile.ZIP_LZMA):
+        with zipfile.ZipFile(path, "w", method) as archive:
+            archive.writestr("é.txt", "The moon\n")
+        whole = path.read_bytes()
+        for place in range(len(whole)):
+            data = bytearray(whole)
+            data[place] ^= 0x80
+            path.write_bytes(data)
+            with contextlib.suppress(UserError):
+                list(read(on_disk(path, "a.zip"), "a.zip"))
 
 
 @pytest.mark.parametrize("name", ["a.zip", "a.tar", "a.txt.zst", "a.parquet"])

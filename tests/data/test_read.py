@@ -1,4 +1,5 @@
 import json
+import tracemalloc
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -48,6 +49,25 @@ def test_what_is_not_text_is_a_fault_that_counts_its_bytes(tmp_path, data, reaso
     assert fault.where.startswith("a.txt")
 
 
+def test_a_broken_text_of_one_line_is_counted_in_little_memory(tmp_path):
+    data = b"a" * module.BLOCK + b"\xff" + b"a" * (30 * module.BLOCK)
+    path = tmp_path / "a.txt"
+    path.write_bytes(data)
+    tracemalloc.start()
+    found = items(path)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert found[-1].reason == "broken UTF-8"
+    assert peak < 10 * module.BLOCK
+
+
+def test_a_parquet_file_that_holds_no_text_in_its_strings_is_an_error(tmp_path):
+    broken = pa.Array.from_buffers(pa.string(), 1, [None, pa.py_buffer(b"\0\0\0\0\2\0\0\0"), pa.py_buffer(b"\xff\xff")])
+    pq.write_table(pa.table({"text": broken}), tmp_path / "a.parquet")
+    with pytest.raises(InputError, match="not valid Parquet"):
+        items(tmp_path / "a.parquet")
+
+
 def test_an_unknown_suffix_is_a_fault_that_names_the_known(tmp_path):
     for name in ("a.xyz", "README"):
         (fault,) = items(tmp_path / name, "hello")
@@ -95,9 +115,10 @@ def test_a_row_without_a_group_is_its_own(tmp_path):
 
 def test_bad_rows_are_counted_one_by_one(tmp_path):
     lines = [b'{"text": "good"}', b"{broken", b'{"text": "\xff"}', b'{"text": 7}', b"[" * 5000]
+    lines += [rb'{"text": "half \ud800"}', rb'{"text": "whole \ud83d\ude00"}']
     found = items(tmp_path / "a.jsonl", b"\n".join(lines))
     assert [getattr(item, "reason", "kept") for item in found] == [
-        "kept", "not valid JSON", "broken UTF-8", "text is not a string", "not valid JSON",
+        "kept", "not valid JSON", "broken UTF-8", "text is not a string", "not valid JSON", "broken UTF-8", "kept",
     ]  # fmt: skip
     assert found[1].where == "a.jsonl, line 2"
 

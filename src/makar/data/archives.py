@@ -2,6 +2,7 @@
 
 import gzip
 import io
+import lzma
 import shutil
 import tarfile
 import tempfile
@@ -18,7 +19,10 @@ from makar.data.document import Fault
 RATIO, FREE, TOTAL, DEPTH = 200, 64 << 20, 100 << 30, 3
 """A file may unpack to 200 times its size (text reaches 10, logs 100) or 64 MiB, to 100 GiB at most, in 3 layers."""
 
-DAMAGE = (EOFError, OSError, RuntimeError, zlib.error, zipfile.BadZipFile, tarfile.TarError)
+DAMAGE = (
+    EOFError, OSError, RuntimeError, zlib.error, lzma.LZMAError, zipfile.BadZipFile, tarfile.TarError,
+    IndexError, ValueError,  # what zipfile and tarfile raise over names and numbers that they do not expect
+)  # fmt: skip
 
 
 class Budget:

@@ -59,7 +59,7 @@ def read_text(entry: Entry, source: str) -> Iterator[Item]:
         held, pieces = "", 0
         for block in decoded(file, entry.name):
             if isinstance(block, Fault):
-                yield replace(block, bytes=block.bytes + len(held.encode()) + sum(map(len, file)))
+                yield replace(block, bytes=block.bytes + len(held.encode()) + rest_of(file))
                 return
             held += block
             while len(held) > PIECE:
@@ -94,6 +94,11 @@ def decoded(file: io.BufferedIOBase, where: str) -> Iterator[str | Fault]:
         )
 
 
+def rest_of(file: io.BufferedIOBase) -> int:
+    """How many bytes are still to be read, by reading them."""
+    return sum(map(len, iter(lambda: file.read(BLOCK), b"")))
+
+
 def cut_at(text: str) -> int:
     """Where to cut a long text: after the last blank line of a piece, or the last line, or anywhere."""
     for mark in ("\n\n", "\n"):
@@ -122,8 +127,10 @@ def read_jsonl(entry: Entry, source: str) -> Iterator[Item]:
                 continue
             try:
                 row = json.loads(line.decode("utf-8-sig"))
+                if b"\\u" in line:  # JSON can spell half of a surrogate pair, which no UTF-8 holds
+                    json.dumps(row, ensure_ascii=False).encode()
             except (ValueError, RecursionError) as fault:
-                broken = "broken UTF-8" if isinstance(fault, UnicodeDecodeError) else "not valid JSON"
+                broken = "broken UTF-8" if isinstance(fault, UnicodeError) else "not valid JSON"
                 yield Fault(broken, where, len(line), "repair the line or leave it out")
                 continue
             yield record(row, entry.name, number, source, place="line")
@@ -158,7 +165,7 @@ def read_parquet(entry: Entry, source: str) -> Iterator[Item]:
                 for row in batch.to_pylist():
                     number += 1
                     yield record(row, entry.name, number, source)
-        except (pa.ArrowException, OSError) as fault:
+        except (pa.ArrowException, OSError, UnicodeDecodeError) as fault:
             raise InputError(f"not valid Parquet: {fault}", where=entry.name, fix="copy it again") from None
 
 
