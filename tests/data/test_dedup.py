@@ -56,6 +56,14 @@ def test_the_test_set_wins_whatever_the_order(tmp_path):
             assert found[1 - place] == Verdict.NEAR_TEST
 
 
+def test_the_test_set_wins_over_more_repetitions_than_are_compared(tmp_path):
+    """A text that comes a hundred times before it comes in the test set: none of the hundred may stay."""
+    for number, text in enumerate((verse("a", lines=30), "three words only")):
+        found = judge([text] * 100 + [text], [False] * 100 + [True], tmp_path / f"{number}")
+        assert Verdict.KEEP not in found[:100]
+        assert found[100] == Verdict.KEEP
+
+
 def test_it_finds_what_datasketch_finds(tmp_path):
     """The field's own LSH with the same bands, on the same sets: every pair that is near goes, no pair that is far."""
     texts = []

@@ -52,14 +52,14 @@ def find_duplicates(
     verdicts = np.zeros(len(test), np.uint8)
     starts = np.cumsum([0] + [len(np.load(path, mmap_mode="r")) for path in exact])
     spill([work / "exact"], ((np.load(path)[:, None], at) for path, at in zip(exact, starts, strict=False)))
-    for pairs in pairs_of(work / "exact"):
+    for pairs in pairs_of(work / "exact", test):
         alike = similar(pairs, signed, starts) == 1
         judge(verdicts, pairs[alike], test, Verdict.SAME, Verdict.SAME_AS_TEST)
     bands = [work / f"band-{band:02}" for band in range(BANDS)]
     spill(bands, ((band_hashes(np.load(path)), at) for path, at in zip(signed, starts, strict=False)))
     gone = verdicts != Verdict.KEEP
     for band in bands:
-        for pairs in pairs_of(band, gone):
+        for pairs in pairs_of(band, test, gone):
             alike = similar(pairs, signed, starts) >= near
             judge(verdicts, pairs[alike], test, Verdict.NEAR, Verdict.NEAR_TEST)
     return verdicts
@@ -98,11 +98,14 @@ def spill(
             handle.close()
 
 
-def pairs_of(path: Path, gone: Bool[np.ndarray, " rows"] | None = None, depth: int = 0) -> Iterator[Pairs]:
+def pairs_of(
+    path: Path, test: Bool[np.ndarray, " rows"], gone: Bool[np.ndarray, " rows"] | None = None, depth: int = 0
+) -> Iterator[Pairs]:
     """Pairs of rows with equal hashes, each row with up to 32 before it; the file is used up.
 
     Args:
         path: Records; more than fit are first dealt to 16 files by the next four bits of the hash.
+        test: Rows that come before all others, so that the first of the others meets one of them.
         gone: Rows to leave out.
         depth: How many times they have been dealt already.
     """
@@ -111,13 +114,13 @@ def pairs_of(path: Path, gone: Bool[np.ndarray, " rows"] | None = None, depth: i
         deal(path, ways, depth)
         path.unlink()
         for way in ways:
-            yield from pairs_of(way, gone, depth + 1)
+            yield from pairs_of(way, test, gone, depth + 1)
         return
     records = np.fromfile(path, RECORD)
     path.unlink()
     if gone is not None:
         records = records[~gone[records["row"]]]
-    records = records[np.lexsort((records["row"], records["hash"]))]
+    records = records[np.lexsort((records["row"], ~test[records["row"]], records["hash"]))]
     hashes, rows = records["hash"], records["row"].astype(np.int64)
     for back in range(1, REACH + 1):
         same = np.flatnonzero(hashes[back:] == hashes[:-back])
