@@ -75,6 +75,17 @@ def test_patience_counts_looks_since_the_best():
     assert "no improvement in 2 looks" in history.ended
 
 
+def test_a_score_that_is_no_number_is_never_the_best():
+    history = History()
+    assert not history.take(10, Verdict(score=float("nan")), 2)
+    assert history.take(20, Verdict(score=1.0), 2)
+    assert not history.take(30, Verdict(score=float("nan")), 2)
+    assert (history.best, history.best_step) == (1.0, 20)
+    history = History()
+    history.take(10, Verdict(score=float("nan")), 1)
+    assert history.ended == "no improvement in 1 looks; none was finite"
+
+
 def test_where_most_steps_teach_nothing_one_that_does_is_no_spike():
     history = History()
     for step in range(200):

@@ -198,6 +198,20 @@ def test_a_watch_sends_the_run_back_and_what_came_after_is_skipped(tmp_path):
     assert "step 7: collapse; back to step 5, skipping steps 5 to 7" in said
 
 
+def test_a_watch_sends_the_run_back_past_a_checkpoint_that_latest_never_came_to_name(tmp_path):
+    run(tmp_path, settings(12))
+    (tmp_path / "checkpoints" / "latest").write_text("step-00000010\n")  # killed between the rename and this
+    looks = []
+
+    def watch(step, model):
+        looks.append(step)
+        return Verdict(action="back" if len(looks) == 1 else "go", note="collapse")
+
+    outcome, _, _, said = run(tmp_path, settings(12), watches=[Periodic("alarm", watch, 11)])
+    assert outcome.step == 12
+    assert "step 10: collapse; back to step 10, skipping step 10" in said
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_saves_first_and_the_same_call_goes_on(tmp_path, number):
     config = settings(12, checkpoint_steps=1000, ema_halflife=4)

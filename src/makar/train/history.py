@@ -80,12 +80,13 @@ class History:
             self.ended = verdict.note or "a watch said stop"
         if verdict.score is None:
             return False
-        if self.best is None or verdict.score < self.best:
+        if math.isfinite(verdict.score) and (self.best is None or verdict.score < self.best):
             self.best, self.best_step, self.stale = verdict.score, step, 0
             return True
         self.stale += 1
         if patience is not None and self.stale >= patience and self.ended is None:
-            self.ended = f"no improvement in {self.stale} looks; best {self.best:.6g} at step {self.best_step}"
+            best = "none was finite" if self.best is None else f"best {self.best:.6g} at step {self.best_step}"
+            self.ended = f"no improvement in {self.stale} looks; {best}"
         return False
 
 

@@ -170,8 +170,8 @@ class Session:
             line = {"kind": "watch", "watch": periodic.name, "step": self.step, **verdict.logs}
             self.log(line | ({} if verdict.score is None else {"score": verdict.score}))
             if verdict.action == "back":
-                since = checkpoints.steps_in(self.checkpoints)[0]
-                self.go_back(verdict.note or f"the watch {periodic.name!r} said back", list(range(since, self.step)))
+                reason = verdict.note or f"the watch {periodic.name!r} said back"
+                self.go_back(reason, list(range(self.saved, self.step)))
                 return False
             self.wanted |= self.history.take(self.step, verdict, self.setting.config.patience)
         return True
