@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+from makar.core.device import Machine
 from makar.core.errors import RecipeError, ResourceError
 from makar.recipes import pace, space
 from makar.recipes.plan import plan
@@ -21,6 +22,15 @@ def planned(tiny, workspace):
         return plan(file, "tiny", workspace)
 
     return planned
+
+
+def test_free_memory_is_what_there_is_now_and_not_what_was_stored(monkeypatch):
+    stored = Machine("cpu", "x", 1, 7, "2", fp32=1.0, bf16=1.0, bf16_gain=1.0)
+    monkeypatch.setattr(space, "memory", lambda device: 10**12)
+    monkeypatch.setattr(space, "memory_available", lambda device: 5 * 10**9)
+    assert space.memory_free(stored) == 5 * 10**9 + space.resident()
+    monkeypatch.setattr(space, "memory", lambda device: 10**9)
+    assert space.memory_free(stored) == 10**9
 
 
 def test_counts_are_arithmetic(planned):

@@ -95,7 +95,7 @@ def pace(setting: Setting, batch: Batch) -> float:
 
 
 def forecast(recipe: Recipe, blocks: Sequence[nn.Module], step: float) -> tuple[bool, float]:
-    """Whether the run will be compiled, and its seconds with validations and samples.
+    """Whether the run will be compiled, and its seconds with validations, without samples.
 
     Args:
         recipe: One stage.

@@ -11,7 +11,7 @@ from torch import nn
 
 from makar.align.config import ROWS, UNCOMPARED
 from makar.core.config import Config
-from makar.core.device import Machine, Precision
+from makar.core.device import Machine, Precision, memory, memory_available
 from makar.core.nouns import Cost, Family
 from makar.nets.lora_config import LoraConfig
 from makar.recipes.adapting import adapt
@@ -101,16 +101,8 @@ def resident() -> int:
 
 def memory_free(machine: Machine) -> int:
     """Bytes that this process could have: the device's memory, of the host what is available to us already included."""
-    if machine.device == "cuda":
-        return torch.cuda.mem_get_info()[0]
-    available = machine.memory
-    try:
-        for line in Path("/proc/meminfo").read_text(encoding="ascii").splitlines():
-            if line.startswith("MemAvailable:"):
-                available = int(line.split()[1]) * 1024 + resident()
-    except OSError:
-        pass
-    return min(machine.memory, available)
+    free = memory_available(machine.device)
+    return free if machine.device == "cuda" else min(memory(machine.device), free + resident())
 
 
 def disk_needed(train: TrainConfig, memory: Mapping[str, int]) -> dict[str, int]:
