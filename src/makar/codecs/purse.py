@@ -14,12 +14,16 @@ from typing import Any, cast
 from jinja2 import TemplateSyntaxError, Undefined, nodes, pass_context
 from jinja2.exceptions import SecurityError
 from jinja2.runtime import Context
+from jinja2.utils import Namespace
 from jinja2.visitor import NodeTransformer
 
 WORK, OUTPUT, SECONDS = 120_000, 1 << 24, 0.8
 """Steps of one rendering (256 characters moved are one more), characters of a text, seconds of the processor."""
 
-CHARACTERS, EACH = 256, 1000
+CHARACTERS, EACH, DIGITS = 256, 1000, 1024
+"""Characters moved for one step; steps between looks at the clock; bits of a whole number."""
+
+VIEWS = tuple(type(view) for view in ({}.keys(), {}.values(), {}.items()))
 
 
 @dataclass
@@ -70,10 +74,12 @@ def weigh(*values: Any) -> None:
             steps += len(value) // CHARACTERS
         elif isinstance(value, dict):
             stack += [*value.keys(), *value.values()]
-        elif isinstance(value, list | tuple):
+        elif isinstance(value, (list, tuple, *VIEWS)):
             stack += value
         elif isinstance(value, range):
             steps += len(value)
+        elif isinstance(value, Namespace):
+            stack.append(object.__getattribute__(value, "_Namespace__attrs"))
         if steps > EACH:
             pay(steps)
             steps = 0
@@ -81,13 +87,17 @@ def weigh(*values: Any) -> None:
 
 
 def bounded(value: Any) -> Any:
-    """A result that is no larger than it may be; what comes one by one is taken at once."""
+    """A result that is no larger than it may be, its items paid for; what comes one by one is taken at once."""
     if isinstance(value, str):
         pay(1 + len(value) // CHARACTERS)
         if len(value) > OUTPUT:
             raise SecurityError(f"it makes a text of more than {OUTPUT:,} characters")
     elif isinstance(value, Iterator):
         return list(counted(value))
+    elif isinstance(value, list | tuple):
+        pay(len(value))
+    elif isinstance(value, int) and value.bit_length() > DIGITS:
+        raise SecurityError("it makes a number that is too large")
     return value
 
 

@@ -22,13 +22,13 @@ from jinja2.runtime import Context, LoopContext
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 from jinja2.utils import Namespace
 
-from makar.codecs.purse import CHARACTERS, INNER, Paying, bounded, counted, pay, shown, weigh
+from makar.codecs.purse import CHARACTERS, DIGITS, INNER, Paying, bounded, counted, pay, shown, weigh
 
 FILTERS: Mapping[str, Callable[..., Any]] = filters.FILTERS
 TESTS: Mapping[str, Callable[..., Any]] = tests.TESTS
 
-CALL, INDENT, DATE, DIGITS = 8, 16, 64, 1024
-"""What a call costs, in steps; spaces of an indentation; characters of the form of a date; bits of a whole number."""
+CALL, INDENT, DATE, PLACES = 8, 16, 64, 32
+"""What a call costs, in steps; spaces of an indentation; characters of the form of a date; places that are rounded."""
 
 STRING = frozenset((
     "strip", "lstrip", "rstrip", "split", "rsplit", "splitlines", "partition", "rpartition", "startswith", "endswith",
@@ -54,11 +54,13 @@ PLAIN = ("length", "count", "first", "last", "default", "d")
 """Filters that look at the outside of a value only; all others pay for all that is in it."""
 
 USED = (
-    *PLAIN, "trim", "lower", "upper", "capitalize", "title", "string", "safe", "int", "float", "round", "abs", "list",
-    "map", "select", "reject", "selectattr", "rejectattr", "reverse", "items", "dictsort", "sort", "unique", "min",
-    "max", "sum",
+    *PLAIN, "lower", "upper", "capitalize", "title", "string", "safe", "int", "float", "abs", "list", "map", "select",
+    "reject", "selectattr", "rejectattr", "reverse", "items", "dictsort", "sort", "unique", "min", "max",
 )  # fmt: skip
-"""Jinja's own filters that chat templates use; `join`, `replace`, `indent` and `tojson` are bounded ones below."""
+"""Jinja's own filters that chat templates use; others are bounded ones below."""
+
+ITEMS = ("list", "map", "select", "reject", "selectattr", "rejectattr", "sort", "unique", "min", "max")
+"""Those that go through a text character by character."""
 
 
 def tojson(
@@ -73,7 +75,10 @@ def tojson(
         raise SecurityError("it indents too far")
     if separators is not None and any(len(part) > INDENT for part in separators):
         raise SecurityError("its separators are too long")
-    return json.dumps(value, ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys)
+    encoder = json.JSONEncoder(ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys)
+    if indent is None:
+        return encoder.encode(value)
+    return "".join(map(bounded, encoder.iterencode(value)))  # what lies deep stands far in
 
 
 def join(value: Any, separator: str = "", attribute: Any = None) -> str:
@@ -101,6 +106,35 @@ def indent(value: Any, width: Any = 4, first: bool = False, blank: bool = False)
     return FILTERS["indent"](str(value), width, first, blank)
 
 
+def trim(value: Any, chars: Any = None) -> str:
+    """A text without what stands at its ends."""
+    text = str(value)
+    pay_trim(text, chars)
+    return text.strip(chars)
+
+
+def pay_trim(text: str, chars: str | None) -> None:
+    """Each character of a text may be held against each of those that are taken away."""
+    pay(len(text) * len(chars or "") // CHARACTERS)
+
+
+def rounded(value: Any, precision: Any = 0, method: Any = "common") -> float:
+    """A number rounded; ten to the power of the places is worked out for it."""
+    if abs(precision) > PLACES:
+        raise SecurityError("it rounds to too many places")
+    return FILTERS["round"](value, precision, method)
+
+
+def total(value: Any, attribute: Any = None, start: Any = 0) -> float:
+    """The sum of numbers; lists would be copied again for each."""
+    items = [*counted(value)]
+    if attribute is not None:
+        items = [item[attribute] for item in items]
+    if not all(isinstance(item, int | float) for item in (start, *items)):
+        raise SecurityError("it sums up what are no numbers")
+    return sum(items, start)
+
+
 def raise_exception(message: str) -> None:
     """How a template refuses a conversation."""
     raise TemplateError(str(message)[:400])
@@ -126,7 +160,7 @@ def namespace(*args: Any, **named: Any) -> Namespace:
     return Namespace(values)
 
 
-def paid(function: Callable[..., Any], *, plain: bool = False) -> Callable[..., Any]:
+def paid(function: Callable[..., Any], *, plain: bool = False, items: bool = False) -> Callable[..., Any]:
     """A filter or test that pays for what it takes and what it gives."""
     skip = hasattr(function, "jinja_pass_arg")  # then the environment or the context comes first
 
@@ -136,6 +170,8 @@ def paid(function: Callable[..., Any], *, plain: bool = False) -> Callable[..., 
             pay(1)
         else:
             weigh(*args[skip:], *named.values())
+        if items and isinstance(args[skip], str):
+            pay(len(args[skip]))
         return bounded(function(*args, **named))
 
     return call
@@ -158,8 +194,11 @@ class Environment(ImmutableSandboxedEnvironment):
     def __init__(self) -> None:
         extensions = (Generation, loopcontrols)
         super().__init__(trim_blocks=True, lstrip_blocks=True, extensions=extensions, optimized=False, finalize=shown)
-        own = {"tojson": tojson, "join": join, "replace": replace, "indent": indent}
-        self.filters = {name: paid(FILTERS[name], plain=name in PLAIN) for name in USED}
+        own = {
+            "tojson": tojson, "join": join, "replace": replace, "indent": indent, "trim": trim, "round": rounded,
+            "sum": total,
+        }  # fmt: skip
+        self.filters = {name: paid(FILTERS[name], plain=name in PLAIN, items=name in ITEMS) for name in USED}
         self.filters |= {name: paid(function) for name, function in own.items()} | dict(INNER)
         self.tests = {name: paid(test, plain=name not in COMPARING) for name, test in TESTS.items()}
         self.globals = {
@@ -214,6 +253,8 @@ class Environment(ImmutableSandboxedEnvironment):
                 return bounded(join(args[0], owner))
             if name == "replace":
                 return bounded(replace(owner, *args, **said))
+            if name in ("strip", "lstrip", "rstrip") and args:
+                pay_trim(owner, args[0])
         if isinstance(obj, LoopContext):  # a recursive loop's new round
             args = (counted(args[0]), *args[1:])
         return bounded(super().call(context, obj, *args, **named))
