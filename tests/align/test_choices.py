@@ -63,6 +63,14 @@ def test_half_a_line_of_a_killed_process_spoils_nothing(tmp_path):
     assert [each.prompt for each in read_choices(store)] == ["prompt 0", "prompt 1"]
 
 
+def test_a_last_line_without_its_end_is_kept(tmp_path):
+    store = tmp_path / "choices.jsonl"
+    add_choice(store, choice(0))
+    store.write_bytes(store.read_bytes().removesuffix(b"\n"))
+    add_choice(store, choice(1))
+    assert [each.prompt for each in read_choices(store)] == ["prompt 0", "prompt 1"]
+
+
 def write(store, person):
     for number in range(20):
         add_choice(Path(store), choice(number, who=person))

@@ -18,6 +18,8 @@ from makar.align.value import attach_value_head, foreseen
 from makar.core.errors import InputError
 from makar.core.files import read_json
 from makar.core.nouns import StatefulSource
+from makar.nets.lora import adapter_parameters, attach
+from makar.nets.lora_config import LoraConfig
 from makar.train.checkpoint import newest
 from makar.train.config import TrainConfig
 from makar.train.distributed import World
@@ -135,6 +137,19 @@ def test_processes_share_the_answers_out():
         assert torch.equal(rows["tokens"][mine.start : mine.stop, :width], whole["tokens"][mine.start : mine.stop])
         others = [row for row in range(count) if row not in mine]
         assert not any(t[others].any() for t in rows.values())
+
+
+def test_dropout_is_for_learning_alone():
+    """What an answer was worth when it was made depends on no generator's state, so a killed run goes on to the bit."""
+    model = writer()
+    attach(model.net, model.family.blocks(model.net), LoraConfig(rank=2, dropout=0.5))
+    for parameter in adapter_parameters(model.net, "default").values():
+        torch.nn.init.normal_(parameter)
+    model.net.train()
+    found = [rollouts(model, reference=None).batch(0, 12) for _ in range(2)]
+    assert (found[0]["log_decoding_gap"] <= 1e-3).all()
+    assert torch.equal(found[0]["old_log_probs"], found[1]["old_log_probs"])
+    assert model.net.training
 
 
 def test_the_penalty_lowers_the_reward_by_the_divergence():

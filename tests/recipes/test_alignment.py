@@ -179,6 +179,8 @@ def test_a_recipe_that_does_not_fit_is_refused(folder, workspace, changes, said)
     [
         ("dpo", {'"dpo" }': '"dpo", options = { betta = 1.0 } }'}, RecipeError, "did you mean 'beta'?"),
         ("dpo", {'"dpo" }': '"dpo", options = { beta = "x" } }'}, RecipeError, "valid number"),
+        ("ipo", {'"ipo" }': '"ipo", options = { beta = 0 } }'}, RecipeError, "greater than 0"),
+        ("rloo", {'"rloo" }': '"rloo", options = { kl_target = 0.0 } }'}, RecipeError, "greater than 0"),
         ("ppo", {'"ppo" }': '"ppo" }\nadapter = { rank = 2 }'}, RecipeError, "trains a head"),
         ("dpo", {"length = 95": "length = 30"}, InputError, "rows longer than data.length"),
         ("grpo", {"max_tokens = 5": "max_tokens = 80"}, InputError, "leaves no room for an answer"),

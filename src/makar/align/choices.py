@@ -71,11 +71,23 @@ def add_choice(store: Path, choice: Choice) -> None:
     with mending(store), store.open("ab+") as file:
         fcntl.flock(file, fcntl.LOCK_EX)  # goes with the file
         file.seek(0)
-        whole = file.read().rfind(b"\n") + 1
-        file.truncate(whole)  # what stands behind the last line end, a killed process left half-written
+        before, end, last = file.read().rpartition(b"\n")
+        if is_json(last):  # only its line end is missing: an editor left it out
+            line = b"\n" + line
+        else:  # a killed process left it half-written
+            file.truncate(len(before + end))
         file.write(line)
         file.flush()
         os.fsync(file.fileno())
+
+
+def is_json(line: bytes) -> bool:
+    """Whether a line is whole."""
+    try:
+        json.loads(line)
+    except ValueError:
+        return False
+    return True
 
 
 def read_choices(store: Path) -> list[Choice]:

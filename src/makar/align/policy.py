@@ -14,6 +14,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
+from makar.align.config import Fraction, NotNegative
 from makar.align.estimate import KL, Counts, KlKind, PerPart, clipped_surrogate
 from makar.align.score import log_prob_of
 from makar.align.value import log_probs_and_values
@@ -120,12 +121,12 @@ def first(mask: Counts) -> Int[Tensor, "rows 1"]:
 
 def grpo(
     *,
-    clip_low: float = 0.2,
-    clip_high: float = 0.28,
+    clip_low: Fraction = 0.2,
+    clip_high: NotNegative = 0.28,
     aggregate: Aggregate = "token",
     max_parts: int = 1,
     kl: KlKind = "k3",
-    kl_weight: float = 0.0,
+    kl_weight: NotNegative = 0.0,
 ) -> PolicyGradient:
     """Group relative policy optimisation: advantages within groups of answers, no value head.
 
@@ -135,7 +136,7 @@ def grpo(
     return PolicyGradient(clip_low, clip_high, "part", aggregate, max_parts, kl, kl_weight)
 
 
-def rloo(*, clip_low: float = 0.2, clip_high: float = 0.2) -> PolicyGradient:
+def rloo(*, clip_low: Fraction = 0.2, clip_high: NotNegative = 0.2) -> PolicyGradient:
     """REINFORCE with the other answers to a prompt as baseline; the ratio is the whole answer's.
 
     Paper: Ahmadian et al. 2024, arXiv:2402.14740. The divergence is part of the reward: see `Penalty`.
@@ -143,7 +144,7 @@ def rloo(*, clip_low: float = 0.2, clip_high: float = 0.2) -> PolicyGradient:
     return PolicyGradient(clip_low, clip_high, "answer")
 
 
-def ppo(*, clip_low: float = 0.2, clip_high: float = 0.2, value_weight: float = 0.1) -> PolicyGradient:
+def ppo(*, clip_low: Fraction = 0.2, clip_high: NotNegative = 0.2, value_weight: NotNegative = 0.1) -> PolicyGradient:
     """Proximal policy optimisation with a value head; the divergence is part of the reward: see `Penalty`.
 
     Paper: Schulman et al. 2017, arXiv:1707.06347, eq. 9.

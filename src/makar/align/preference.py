@@ -19,6 +19,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
+from makar.align.config import Fraction, NotNegative, Positive
 from makar.align.reference import Reference, reference_of
 from makar.align.score import AT_ONCE, in_pieces, log_prob_of, totals
 from makar.core.nouns import Batch, Loss, Model, Objective
@@ -132,7 +133,7 @@ class Orpo:
         beta: Weight of the odds ratio.
     """
 
-    beta: float = 0.1
+    beta: Positive = 0.1
     players: tuple[str, ...] = ("",)
 
     def prepare(self, model: Model[Any], batch: Batch, rng: Rng) -> Batch:  # noqa: ARG002
@@ -170,9 +171,9 @@ class Kto:
     """
 
     reference: Reference
-    beta: float = 0.1
-    desirable_weight: float = 1.0
-    undesirable_weight: float = 1.0
+    beta: Positive = 0.1
+    desirable_weight: NotNegative = 1.0
+    undesirable_weight: NotNegative = 1.0
     at_once: int = AT_ONCE
     players: tuple[str, ...] = ("",)
 
@@ -211,7 +212,9 @@ class Kto:
         return Loss(loss.sum(), count_of(loss), logs)
 
 
-def dpo(reference: Reference, *, beta: float = 0.1, label_smoothing: float = 0.0, at_once: int = AT_ONCE) -> Pairwise:
+def dpo(
+    reference: Reference, *, beta: Positive = 0.1, label_smoothing: Fraction = 0.0, at_once: int = AT_ONCE
+) -> Pairwise:
     """DPO as an objective. See `dpo_loss`.
 
     Args:
@@ -223,12 +226,12 @@ def dpo(reference: Reference, *, beta: float = 0.1, label_smoothing: float = 0.0
     return Pairwise(partial(dpo_loss, beta=beta, label_smoothing=label_smoothing), reference, at_once)
 
 
-def ipo(reference: Reference, *, beta: float = 0.1, at_once: int = AT_ONCE) -> Pairwise:
+def ipo(reference: Reference, *, beta: Positive = 0.1, at_once: int = AT_ONCE) -> Pairwise:
     """IPO as an objective. See `ipo_loss`; the margin aimed at is 1 / (2 beta)."""
     return Pairwise(partial(ipo_loss, beta=beta), reference, at_once)
 
 
-def simpo(*, beta: float = 2.0, gamma: float = 1.0) -> Pairwise:
+def simpo(*, beta: Positive = 2.0, gamma: NotNegative = 1.0) -> Pairwise:
     """SimPO as an objective. See `simpo_loss`; gamma is the margin of rewards that is aimed at."""
     return Pairwise(partial(simpo_loss, beta=beta, gamma=gamma), reference=False)
 

@@ -16,7 +16,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from makar.align.config import RolloutConfig
+from makar.align.config import NotNegative, Positive, RolloutConfig, Share
 from makar.align.estimate import Counts, PerPart, adapted, flat_groups, gae, group_relative, leave_one_out, whiten
 from makar.align.policy import LOG
 from makar.align.reference import Reference, reference_of
@@ -27,7 +27,7 @@ from makar.core.device import Precision
 from makar.core.errors import InputError
 from makar.core.nouns import Batch, Model, Request
 from makar.core.random import Rng, key_of, numpy_rng
-from makar.engine.run import Answer, Engine
+from makar.engine.run import Answer, Engine, eval_mode
 from makar.train.blocks import eager
 from makar.train.distributed import World
 from makar.train.metrics import append
@@ -73,7 +73,7 @@ def by_others() -> Estimate:
     return estimate
 
 
-def by_values(*, discount: float = 1.0, trace: float = 0.95) -> Estimate:
+def by_values(*, discount: Share = 1.0, trace: Share = 0.95) -> Estimate:
     """PPO's advantages: over what the value head foresaw, whitened over the rollout."""
 
     def estimate(earned: PerPart, values: PerPart | None, mask: Counts, group: int) -> tuple[PerPart, PerPart]:  # noqa: ARG001
@@ -93,8 +93,8 @@ class Penalty:
         kl_target: Nats an answer at which the weight stays as it is; None keeps it anyhow.
     """
 
-    kl_weight: float = 0.05
-    kl_target: float | None = None
+    kl_weight: NotNegative = 0.05
+    kl_target: Positive | None = None
 
 
 def single() -> Precision:
@@ -280,11 +280,11 @@ class Rollouts:
         return self.forward(lambda piece, _: (look(self.model, piece),), rows, number)
 
     def forward(self, look: Callable[[Batch, Rng], tuple[Tensor]], rows: Batch, number: int) -> PerPart:
-        """Run a forward pass over rows as the trainer would, and bring what it says back to the CPU."""
+        """Run a forward pass over rows as the trainer would but without dropout, and bring what it says to the CPU."""
         device = self.model.device
         own = {name: rows[name].to(device) for name in ("tokens", "loss_mask")}
         rng = Rng(self.seed, number, torch.arange(len(rows["tokens"]), device=device), "rollouts")
-        with autocast(device, self.precision()):
+        with eval_mode(self.model), autocast(device, self.precision()):
             return in_pieces(look, own, rng, self.at_once)[0].cpu()
 
     def note(self, number: int, asked: Sequence[int], rows: Batch, cases: Sequence[Case], seconds: float) -> None:
