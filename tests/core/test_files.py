@@ -52,6 +52,14 @@ def test_what_is_no_matter_of_space_stays_an_error_of_the_system(tmp_path, monke
     assert left(tmp_path) == []
 
 
+@pytest.mark.parametrize("inside", ["", "deeper"])
+def test_a_file_in_the_way_of_a_folder_is_said(tmp_path, inside):
+    (tmp_path / "a").write_text("a file")
+    with pytest.raises(ResourceError, match="a file is where a folder should be"), lock(tmp_path / "a" / inside):
+        pass
+    assert (tmp_path / "a").read_text() == "a file"
+
+
 def test_a_full_device_is_said():
     with pytest.raises(ResourceError, match="no space left"), files.mending(files.Path("/dev/full")):
         files.Path("/dev/full").write_bytes(b"x" * 100_000)

@@ -107,7 +107,7 @@ def folder_atomic(path: Path) -> Generator[Path]:
 
 @contextlib.contextmanager
 def mending(path: Path) -> Generator[None]:
-    """Say what no space and no permission mean, where they happened and what to do."""
+    """Say what no space, no permission and a file in the way mean, where they happened and what to do."""
     try:
         yield
     except OSError as fault:
@@ -121,6 +121,10 @@ def mending(path: Path) -> Generator[None]:
             ) from fault
         if fault.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
             raise ResourceError("no permission to write", where=path, fix="choose a folder that you own") from fault
+        if fault.errno in (errno.ENOTDIR, errno.EEXIST):
+            raise ResourceError(
+                "a file is where a folder should be", where=path, value=fault.filename, fix="name another place"
+            ) from fault
         raise
 
 
