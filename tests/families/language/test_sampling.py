@@ -66,6 +66,13 @@ def test_settings_that_are_off_change_nothing():
     assert torch.equal(penalize_repeats(logits, torch.ones(ROWS, VOCAB, dtype=torch.bool), on), logits)
 
 
+def test_no_temperature_is_too_cold_to_draw_at():
+    logits, one = random_logits(), torch.ones(ROWS, dtype=torch.float64)
+    for temperature in (1e-38, 1e-300):
+        left = warp(logits, temperature * one, 0 * one.long(), 0.95 * one, 0 * one)
+        assert torch.equal(draw(left, 0.5 * one), logits.argmax(-1))
+
+
 def kept(logits: list[float], top_k: int = 0, top_p: float = 1.0, min_p: float = 0.0) -> list[int]:
     one = torch.ones(1, dtype=torch.float64)
     left = warp(torch.tensor([logits]), one, (top_k * one).long(), top_p * one, min_p * one)

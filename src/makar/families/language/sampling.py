@@ -15,6 +15,9 @@ Logits = Float[Tensor, "rows vocab"]
 Setting = Float[Tensor, " rows"]
 Floor = Float[Tensor, " rows"]
 
+COLDEST = 1e-6
+"""The least temperature: at a millionth only the likeliest is left, and far below the quotient overflows."""
+
 
 def penalize_repeats(logits: Logits, seen: Bool[Tensor, "rows vocab"], penalty: Setting) -> Logits:
     """Make the tokens seen so far less likely: positive logits are divided, negative ones multiplied.
@@ -67,7 +70,7 @@ def warp(logits: Logits, temperature: Setting, top_k: Int[Tensor, " rows"], top_
 
     Each of the last three keeps the logits from some value up, and with them all that equal this value.
     """
-    logits = logits / temperature.to(logits.dtype)[:, None]
+    logits = logits / temperature.to(logits.dtype).clamp(min=COLDEST)[:, None]
     floor = min_p_floor(logits, min_p)
     ranked, nucleus = bool(top_k.any()), bool((top_p < 1).any())
     ascending = sort(logits) if ranked or nucleus else logits
