@@ -57,9 +57,10 @@ def test_the_test_set_wins_whatever_the_order(tmp_path):
 
 
 def test_the_test_set_wins_over_more_repetitions_than_are_compared(tmp_path):
-    """A text that comes a hundred times before it comes in the test set: none of the hundred may stay."""
-    for number, text in enumerate((verse("a", lines=30), "three words only")):
-        found = judge([text] * 100 + [text], [False] * 100 + [True], tmp_path / f"{number}")
+    """A text that stands a hundred times, word for word or almost, before the test set: none of the hundred stays."""
+    text = verse("a", lines=30)
+    for number, texts in enumerate(([text] * 100, [f"{text} other{k}" for k in range(100)])):
+        found = judge([*texts, text], [False] * 100 + [True], tmp_path / f"{number}")
         assert Verdict.KEEP not in found[:100]
         assert found[100] == Verdict.KEEP
 
