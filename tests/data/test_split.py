@@ -67,6 +67,13 @@ def test_a_group_keeps_its_side_as_the_corpus_moves():
     assert place_of("a.txt", "a.txt", 0) != place_of("b.txt", "b.txt", 0) != place_of("b.txt", "b.txt", 1)
 
 
+def test_what_is_made_holds_the_same_groups_out_in_every_form():
+    """A sum that a stage is tested with must not be one that an earlier stage was told."""
+    taught, asked = ("make:arithmetic", "make:arithmetic-prompts")
+    assert place_of(f"{taught}#sum-1-2", taught, 0) == place_of(f"{asked}#sum-1-2", asked, 0)
+    assert place_of(f"{taught}#sum-1-2", taught, 0) != place_of(f"{taught}#sum-1-3", taught, 0)
+
+
 @settings(max_examples=25, deadline=None)
 @given(st.lists(st.integers(1, 500), min_size=20, max_size=80), st.sampled_from([0.05, 0.2, 0.5]))
 def test_the_last_part_is_the_least_that_holds_the_fraction(tmp_path_factory, sizes, fraction):

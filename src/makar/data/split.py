@@ -30,12 +30,15 @@ REASONS = {Fate.BEYOND: "beyond the limit of bytes", Fate.STRADDLES: "in a group
 def place_of(group: str, source: str, seed: int) -> float:
     """Where a group lies in [0, 1), by its name and the seed alone: it stays there as a corpus grows or moves.
 
+    All that makar makes has one place for a group: what one stage holds out, no other stage has learned from.
+
     Args:
         group: The name, which begins with that of the source.
         source: Of its path only the last part counts.
         seed: For another split.
     """
-    moved = group.removeprefix(source.rstrip("/").rpartition("/")[0])
+    made = source.startswith("make:")
+    moved = group.partition("#")[2] if made else group.removeprefix(source.rstrip("/").rpartition("/")[0])
     return xxhash.xxh3_64_intdigest(moved.lstrip("/").encode(), seed) / 2**64
 
 
