@@ -158,6 +158,14 @@ def test_a_stopped_run_goes_on_to_the_bit(folder, workspace):
     assert all(torch.equal(tensor, weights[1][name]) for name, tensor in weights[0].items())
 
 
+@pytest.mark.parametrize(("name", "knows"), [("dpo", True), ("simpo", False)])
+def test_a_checkpoint_knows_the_model_that_its_run_is_compared_with(folder, workspace, name, knows):
+    """Trained anew, the beginning would be another reference for the steps that are left."""
+    *_, result = train(recipe(folder, name), workspace)
+    state = json.loads((result.run.folder / "checkpoints" / "step-00000004" / "state.json").read_text())
+    assert ("base" in state["identity"]) == knows
+
+
 @pytest.mark.parametrize(
     ("changes", "said"),
     [

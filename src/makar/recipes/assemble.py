@@ -24,6 +24,7 @@ from makar.recipes.chats import chat_rows
 from makar.recipes.manifest import hash_of
 from makar.recipes.recipe import Recipe
 from makar.recipes.run import Run, Workspace
+from makar.recipes.space import compares
 from makar.recipes.text import text_rows
 from makar.recipes.watches import samples, validation
 from makar.train.config import TrainConfig
@@ -181,8 +182,9 @@ def base_folder(recipe: Recipe, workspace: Workspace) -> Path | None:
 
 
 def base_identity(recipe: Recipe, parents: Mapping[str, Any]) -> dict[str, str]:
-    """The hash of the weights that a run does not train and so its checkpoints do not hold."""
-    return {"base": hash_of(parents[recipe.init]["weights"])} if recipe.adapter and recipe.init else {}
+    """The hash of the weights that a run needs and its checkpoints do not hold: under an adapter, or compared with."""
+    needed = recipe.adapter is not None or compares(recipe)
+    return {"base": hash_of(parents[recipe.init]["weights"])} if needed and recipe.init else {}
 
 
 def part(name: str, reference: str, workspace: Workspace) -> Any:
