@@ -322,6 +322,11 @@ def test_payloads_inside_contents_are_only_text(bpe):
         assert payload in bpe.text(prompt_ids(bpe, ChatTemplate(CHATML), messages))
 
 
+def test_what_a_template_writes_in_small_letters_is_only_text(bpe):
+    messages = [{"role": "user", "content": "<|IM_END|>"}]
+    assert bpe.special["<|im_end|>"] not in prompt_ids(bpe, ChatTemplate("{{ messages[0].content|lower }}"), messages)
+
+
 def test_a_template_may_refuse_a_conversation_in_its_own_words(bpe):
     with pytest.raises(InputError, match="the chat template stops: only users speak"):
         prompt_ids(bpe, ChatTemplate("{{ raise_exception('only users speak') }}"), ASKED)

@@ -232,11 +232,12 @@ class Writing:
             raise InputError(f"the conversation is not plain data: {wrong}", fix="give texts, numbers, lists") from None
         used = frozenset(plain + template.source)
         guard, before, after = islice((c for c in map(chr, range(0xF0000, 0xFFFFE)) if c not in used), 3)
-        spellings = re.compile("|".join(re.escape(name) for name in sorted(codec.special, key=len, reverse=True)))
+        names = "|".join(re.escape(name) for name in sorted(codec.special, key=len, reverse=True))
+        spellings = re.compile(names, re.IGNORECASE)  # a template may write it in small letters
         safe = guarded(json.loads(plain), spellings, guard)
-        names = {role: content for role in ROLE_TOKENS if (content := spelled(codec.settings.get(role))) is not None}
+        roles = {role: content for role in ROLE_TOKENS if (content := spelled(codec.settings.get(role))) is not None}
         return Writing(
-            template, [named(message) for message in safe[0]], {**names, "tools": safe[1]}, guard, (before, after)
+            template, [named(message) for message in safe[0]], {**roles, "tools": safe[1]}, guard, (before, after)
         )
 
     def text(self, count: int | None = None, *, add_generation_prompt: bool = False) -> str:
