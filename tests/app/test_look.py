@@ -6,7 +6,7 @@ import pytest
 from safetensors.torch import load_file, save_file
 
 from makar.app import look
-from makar.core.files import lock, sha256, write_json
+from makar.core.files import lock, locked, sha256, write_json
 from makar.recipes.run import Workspace
 
 
@@ -125,3 +125,24 @@ def test_collect_takes_its_settings_from_the_command_line(place, call, tmp_path)
         assert said in err
         assert "Traceback" not in err
         assert not (tmp_path / "other").exists()
+
+
+def test_one_damaged_run_hides_no_other(workspace, call):
+    broken = workspace / "runs" / "broken"
+    broken.mkdir()
+    for text in ("steps = ", "[train]\n", "train = 3\n"):
+        (broken / "recipe.toml").write_text(text)
+        out = call("runs", "list").out
+        assert "broken" in out
+        assert "damaged" in out
+        assert "first" in out
+
+
+def test_to_look_at_a_run_disturbs_nobody(workspace):
+    run = workspace / "runs" / "first"
+    with lock(run):
+        before = (run / ".lock").read_bytes()
+        assert locked(run)
+        assert (run / ".lock").read_bytes() == before
+    assert not locked(run)
+    assert not locked(workspace / "runs" / "nothing")

@@ -145,3 +145,12 @@ class Result:
 def test_json_holds_any_result(capsys):
     terminal.emit({"a": Result(Path("x/y"), float("nan"), ("é", "b"))}, str, as_json=True)
     assert json.loads(capsys.readouterr().out) == {"a": {"path": "x/y", "loss": None, "names": ["é", "b"]}}
+
+
+def test_a_terminal_is_not_told_what_to_do_by_a_model(capsys, monkeypatch):
+    text = "moon\x1b[2J\x07\x9b31m\tshine\n"
+    terminal.show(text)
+    assert capsys.readouterr().out == text, "a file gets what was written"
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
+    terminal.show(text)
+    assert capsys.readouterr().out == "moon�[2J��31m\tshine\n"

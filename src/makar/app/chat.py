@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from makar.app.terminal import show
 from makar.codecs.bpe import Bpe
 from makar.codecs.chat import prompt_ids, template_of
 from makar.core.config import nearest, parse
@@ -319,9 +320,4 @@ def talk(model: Model[Any], *, system: str | None, seed: int, settings: Mapping[
     if terminal:
         say("/help says what can be done, Ctrl-D leaves")
     lines = typed() if terminal else (line.removesuffix("\n") for line in sys.stdin)
-    return converse(begun, entries(lines), show=shown, say=say)
-
-
-def shown(piece: str) -> None:
-    """A piece of an answer, on stdout at once."""
-    print(piece, end="", flush=True)
+    return converse(begun, entries(lines), show=show, say=say)

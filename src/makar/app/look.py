@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from makar.core.errors import InputError, ModelError, ResourceError, RunError, UserError
-from makar.core.files import lock, read_json, sha256
+from makar.core.errors import InputError, ModelError, RunError, UserError
+from makar.core.files import locked, read_json, sha256
 from makar.recipes.run import Run, Workspace
 
 Facts = dict[str, Any]
@@ -19,7 +19,7 @@ class RunState:
     Args:
         name: What a command calls it.
         folder: Where it lies.
-        state: "finished", "running" or "stopped"; the same `makar train` goes on with a stopped one.
+        state: "finished", "running", "stopped" or "damaged"; the same `makar train` goes on with a stopped one.
         step: Completed steps.
         steps: Of the whole run.
         loss: Of the last logged step.
@@ -57,7 +57,13 @@ class Inspection:
 def runs(workspace: Workspace) -> list[RunState]:
     """Every run, the newest last."""
     folders = [path.parent for path in workspace.runs.glob("**/recipe.toml")]
-    found = [state_of(Run(folder), str(folder.relative_to(workspace.runs))) for folder in folders]
+    found: list[RunState] = []
+    for folder in folders:
+        name = str(folder.relative_to(workspace.runs))
+        try:
+            found.append(state_of(Run(folder), name))
+        except (UserError, KeyError, TypeError):  # one spoilt file hides no other run
+            found.append(RunState(name, folder, "damaged", step=0, steps=0, loss=None, manifest={}))
     return sorted(found, key=lambda run: str(run.manifest.get("started")))
 
 
@@ -83,7 +89,7 @@ def state_of(run: Run, name: str) -> RunState:
 
     logged = read_metrics(run.metrics) if run.metrics.is_file() else []
     losses = [loss for line in logged if (loss := loss_of(line)) is not None]
-    state = "finished" if run.finished else "running" if held(run.folder) else "stopped"
+    state = "finished" if run.finished else "running" if locked(run.folder) else "stopped"
     return RunState(
         name=name,
         folder=run.folder,
@@ -93,19 +99,6 @@ def state_of(run: Run, name: str) -> RunState:
         loss=losses[-1] if losses else None,
         manifest=run.manifest,
     )
-
-
-def held(folder: Path) -> bool:
-    """Whether a process is working in a run folder."""
-    if not (folder / ".lock").exists():
-        return False
-    try:
-        with lock(folder):
-            return False
-    except RunError:
-        return True
-    except ResourceError:  # somebody else's folder, which we may only read
-        return False
 
 
 # Inspection -------------------------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import re
 import sys
 import time
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
@@ -26,6 +27,9 @@ Say = Callable[[str], None]
 
 EVERY = 10.0
 """Seconds between lines of progress where stderr is a file or a pipe."""
+
+CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+"""Characters that tell a terminal what to do, but for new lines and tabs."""
 
 BETWEEN = "\n---\n"
 """What stands between two answers."""
@@ -206,6 +210,11 @@ def check_out(out: Path | None) -> None:
         raise InputError(what, where=out, fix="name a file in a folder that is there")
 
 
+def show(text: str) -> None:
+    """Text of a model on stdout, at once; a terminal is given no control characters, for it would obey them."""
+    print(CONTROL.sub("\N{REPLACEMENT CHARACTER}", text) if sys.stdout.isatty() else text, end="", flush=True)
+
+
 def write(chunks: Iterable["Chunk"], asked: Sequence[str], count: int) -> None:
     """Print answers as they come. Rows are made together: the first that is not done is shown live, the others wait.
 
@@ -217,9 +226,6 @@ def write(chunks: Iterable["Chunk"], asked: Sequence[str], count: int) -> None:
     total, live = len(asked) * count, 0
     waiting = [asked[row // count] for row in range(total)]
     done = [False] * total
-
-    def show(text: str) -> None:
-        print(text, end="", flush=True)
 
     show(waiting[0])
     for chunk in chunks:

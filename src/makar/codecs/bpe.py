@@ -301,7 +301,7 @@ class Bpe:
 
 
 def refuse_prefix(source: str) -> None:
-    """Refuse merges under a prefix: the library cuts it off each token by bytes, and ends the process inside a character.
+    """Refuse merges under a prefix: the library cuts it off each token by bytes, and dies inside a character.
 
     Raises:
         ModelError: The tokenizer has one; no byte-level BPE has.

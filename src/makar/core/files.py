@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import shutil
+import time
 from collections.abc import Generator
 from pathlib import Path
 from typing import Any
@@ -148,7 +149,11 @@ def lock(path: Path) -> Generator[None]:
         handle = (path / ".lock").open("a+")
     try:
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:  # perhaps someone who only looks: that lasts no time
+                time.sleep(0.1)
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             handle.seek(0)
             holder = handle.read().strip() or "unknown"
@@ -164,3 +169,17 @@ def lock(path: Path) -> Generator[None]:
         yield
     finally:
         handle.close()
+
+
+def locked(path: Path) -> bool:
+    """Whether a process holds a folder; to look leaves no trace in it."""
+    try:
+        handle = (path / ".lock").open()
+    except OSError:  # nobody ever held it, or it is somebody else's, whose lock we may not read
+        return False
+    with handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except OSError:
+            return True
+    return False

@@ -120,10 +120,13 @@ def from_pair(row: Row) -> Record:
     if row.get("prompt") is not None:
         prompt = said(row["prompt"], "user")
     else:
-        same = next((k for k, (a, b) in enumerate(zip(chosen, rejected, strict=False)) if a != b), 0)
+        pairs = enumerate(zip(chosen, rejected, strict=False))
+        same = next((k for k, (a, b) in pairs if a != b), min(len(chosen), len(rejected)))
         prompt = chosen[:same]
+        if not prompt:
+            raise Unfit("two answers and no prompt", "give a field 'prompt', or the messages that both answer")
     chosen, rejected = (a[len(prompt) :] if a[: len(prompt)] == prompt else a for a in (chosen, rejected))
-    if chosen == rejected:
+    if [said_in(message) for message in chosen] == [said_in(message) for message in rejected]:
         raise Unfit("chosen and rejected are equal", "leave the row out: it prefers nothing")
     prompt = asked(row, prompt)
     for answer in (chosen, rejected):
@@ -131,11 +134,18 @@ def from_pair(row: Row) -> Record:
     return {"prompt": prompt, "chosen": chosen, "rejected": rejected, **tools(row)}
 
 
+def said_in(message: Message) -> object:
+    """A message less the white space around what it says, for comparison."""
+    return {**message, "content": (message.get("content") or "").strip()}
+
+
 def from_judged(row: Row) -> Record:
     """One answer and whether it is a good one."""
     prompt, completion = asked(row, said(row["prompt"], "user")), said(row["completion"], "assistant")
     answering(prompt, completion)
-    label = {"true": True, "1": True, "false": False, "0": False}.get(str(row["label"]).lower())
+    label = {"true": True, "1": True, "1.0": True, "false": False, "0": False, "0.0": False}.get(
+        str(row["label"]).lower()
+    )
     if label is None:
         raise Unfit("a label that is neither true nor false", "give true or false")
     return {"prompt": prompt, "completion": completion, "label": label, **tools(row)}

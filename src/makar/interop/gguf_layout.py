@@ -154,6 +154,8 @@ def refuse_others(file: Gguf, kind: str) -> None:
     scaling = file.metadata.get(f"{kind}.rope.scaling.type", "none")
     if scaling != "none" and plain(file, f"{kind}.rope.scaling.factor") != 1:
         raise file.fault("unknown rope scaling", scaling, "makar knows none, and Llama 3.1's")
+    if (linear := plain(file, f"{kind}.rope.scale_linear")) not in (None, 1):  # what older files call it
+        raise file.fault("unknown rope scaling", linear, "makar knows none, and Llama 3.1's")
     width, turned = plain(file, f"{kind}.attention.key_length"), plain(file, f"{kind}.rope.dimension_count")
     if width is not None and turned is not None and turned != width:
         raise file.fault("only a part of each head is rotated", turned, f"it must be all {width}")

@@ -134,7 +134,7 @@ def by_rows(stage: Stage) -> Made:
     valid, _ = make(stage, "valid")
     count, held = len(next(iter(train.values()))), len(next(iter(valid.values())))
     say(f"{count:,} {ROWS[name]} rows to train on" + (f", {left:,} left out for their length" if left else ""))
-    objective = objective_of(recipe, reference_for(recipe, model))
+    objective = objective_of(recipe, reference_for(recipe, model) if ALGORITHMS[name].compares else None)
     rows = min(recipe.watch.validate_rows, held)
     judge = validation(objective, TensorSource(valid, recipe.seed), rows=rows, seed=recipe.seed, run=run)
     settings = parse(model.family.settings, model.generation, f"{run.folder}: [sample]")
@@ -362,6 +362,7 @@ def unanswered(record: Mapping[str, Any]) -> Mapping[str, Any]:
     """A record of prompts as it is; of a conversation, what comes before the last answer, with that as "answer"."""
     if "prompt" in record:
         return record
-    *prompt, last = record["messages"]
+    messages = record["messages"]
+    last = max(place for place, message in enumerate(messages) if message["role"] == "assistant")
     rest = {name: value for name, value in record.items() if name != "messages"}
-    return {"prompt": prompt, "answer": last["content"], **rest}
+    return {"prompt": messages[:last], "answer": messages[last].get("content") or "", **rest}

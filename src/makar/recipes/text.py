@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from makar.codecs.bpe import Bpe, train_bpe
-from makar.core.errors import RecipeError
+from makar.core.errors import InputError, RecipeError
 from makar.core.files import folder_atomic, read_json
 from makar.core.nouns import Source
 from makar.data.chats import contents
 from makar.data.collect import collect
 from makar.data.dataset import Dataset
+from makar.data.fetch import fetch
 from makar.data.fim import Sentinels, fill_in_middle
 from makar.data.packed import PackedTokens
 from makar.data.store import Manifest
@@ -92,6 +93,7 @@ def open_dataset(data: DataConfig, workspace: Workspace, say: Say) -> Dataset:
     """The recipe's dataset, collected first if it is not there yet.
 
     Raises:
+        InputError: It was collected from files that have changed since.
         RecipeError: It holds another kind of rows than the recipe asks for.
     """
     folder = dataset_folder(data, workspace)
@@ -99,11 +101,28 @@ def open_dataset(data: DataConfig, workspace: Workspace, say: Say) -> Dataset:
         say(f"collecting {', '.join(data.sources)} into {folder}")
         collect(expanded(data.sources), folder, data.collect, say)
     dataset = Dataset.open(folder)
+    check_sources(data, dataset)
     kind = dataset.manifest.kind
     if kind != data.rows and (kind, data.rows) != ("chat", "prompts"):  # a conversation begins with a prompt
         fix = f"set data.rows={kind!r}, or name other data"
         raise RecipeError(f"the dataset holds {kind!r} and no {data.rows!r}", where=folder, fix=fix)
     return dataset
+
+
+def check_sources(data: DataConfig, dataset: Dataset) -> None:
+    """Refuse a dataset whose sources hold something else now.
+
+    A file that is gone says nothing, and a package has a version.
+
+    Raises:
+        InputError: Names the source.
+    """
+    recorded = {source.name: source.sha256 for source in dataset.manifest.sources}
+    for name in expanded(data.sources):
+        here = name.startswith("make:") or (not name.startswith("pypi:") and Path(name).expanduser().exists())
+        if here and fetch(name).sha256 != recorded.get(name):
+            fix = f"remove {dataset.path} to collect it anew"
+            raise InputError("the source has changed since it was collected", where=name, fix=fix)
 
 
 def dataset_folder(data: DataConfig, workspace: Workspace) -> Path:

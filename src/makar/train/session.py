@@ -1,6 +1,7 @@
 """A run in progress: where it is, what it remembers, how it is written down and brought back."""
 
 import math
+import statistics
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
@@ -312,8 +313,7 @@ class Session:
         """Log a step that went well, and show how far the run is."""
         config = self.setting.config
         self.loss = players[0]["loss"]
-        recent = self.seconds or (record.seconds,)
-        step_seconds = sum(recent) / len(recent)
+        step_seconds = statistics.median(self.seconds or (record.seconds,))  # one that compiles says nothing of others
         rows = config.batch_size / step_seconds
         name, each = self.cost.units if self.cost else ("rows", 1)
         share = None
