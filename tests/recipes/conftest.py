@@ -68,6 +68,20 @@ def corpus(tmp_path_factory):
     return path
 
 
+@pytest.fixture(scope="session")
+def verses(tmp_path_factory):
+    """Two hundred poems of four lines that each repeat a noun and end a sentence, so that questions can be made."""
+    rng = np.random.default_rng(0)
+    path = tmp_path_factory.mktemp("verses") / "verses.jsonl"
+    with path.open("w") as file:
+        for k in range(200):
+            noun = ("moon", "sea", "star")[k % 3]
+            a, b, c, d = ("".join(rng.choice(list("abdelmnor"), 5)) for _ in range(4))
+            text = f"{a} the {noun} is {b},\nThe {noun} of {c}\n{d} {a} the {noun}\n{c} {b} the {noun}."
+            file.write(json.dumps({"text": text}) + "\n")
+    return path
+
+
 @pytest.fixture
 def workspace(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)

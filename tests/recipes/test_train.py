@@ -14,7 +14,7 @@ from makar.core.files import lock
 from makar.core.tensors import load_tensors
 from makar.engine.load import find_model, open_model
 from makar.recipes.execute import train
-from makar.recipes.load import load_recipe
+from makar.recipes.load import load_recipe, shipped
 from makar.train.metrics import read_metrics
 
 
@@ -322,12 +322,26 @@ def test_two_processes_make_the_model_of_one(tiny, workspace, tmp_path):
     assert all(torch.allclose(one[name], other[name], atol=1e-5) for name in one)
 
 
-@pytest.mark.parametrize("name", ["poems-quick", "poems", "poems-long", "code", "demo"])
-def test_shipped_recipes_run_tiny(name, corpus, workspace, tmp_path):
-    sets = [f"data.sources=['{corpus}']", "data.collect.test=hash", "data.collect.valid_fraction=0.1"]
-    sets += ["model.hidden_size=16", "model.num_hidden_layers=1", "model.vocab_size=288", "data.length=16"]
-    sets += ["train.steps=2", "train.batch_size=2", "sample.max_tokens=4"]
-    (result,) = train(load_recipe(name, sets), workspace)
-    assert result.run.folder == workspace.runs / name
-    assert result.run.finished
-    assert json.loads((result.run.model / "config.json").read_text())["hidden_size"] == 16
+TINY_DATA = ("data.collect.test='hash'", "data.collect.valid_fraction=0.2", "data.collect.min_chars=1")
+TINY_MODEL = ("model.hidden_size=16", "model.num_hidden_layers=1", "model.vocab_size=300")
+TINY_RUN = ("train.steps=2", "train.batch_size=4", "train.compile='off'", "watch.validate_rows=4")
+
+
+@pytest.mark.parametrize("name", shipped())
+def test_shipped_recipes_run_tiny(name, verses, workspace):
+    stages = load_recipe(name).stages
+    sets = []
+    for stage, recipe in stages.items():
+        given = [*TINY_RUN, "data.length=64", *(TINY_MODEL if recipe.model else ())]
+        if not recipe.data.sources[0].startswith("make:"):
+            given += [f"data.sources=['{verses}']", *TINY_DATA]
+        if recipe.objective.name:
+            given += ["rollouts.group=2", "rollouts.max_tokens=4"]
+        if recipe.data.rows == "chat":
+            given += ["data.cut=1.0"]
+        prefix = f"stages.{stage.rpartition('/')[2]}." if len(stages) > 1 else ""
+        sets += [prefix + each for each in given]
+    results = train(load_recipe(name, sets), workspace)
+    assert len(results) == len(stages)
+    assert all(result.run.finished for result in results)
+    assert json.loads((results[-1].run.model / "config.json").read_text())["hidden_size"] == 16

@@ -45,7 +45,8 @@ def disturb(tmp_path, kind, steps, kills, seed):
     _, lines = killed(tmp_path / "whole", kind, steps)
     chance, folder, in_time, halves = random.Random(seed), tmp_path / "killed", 0, 0
     for _ in range(kills):
-        more, pause = chance.randrange(1, max(2, steps // kills)), 0.2 * chance.random() ** 2
+        more = chance.randrange(1, max(2, steps // kills))
+        pause = 0.2 * chance.random() ** 2 if in_time else 0.0  # the first is in time however fast the steps are
         in_time += kill_after(start(folder, kind, steps), folder, more, pause)
         halves += any(folder.glob("checkpoints/.step-*"))
     assert in_time, "no kill was in time"
