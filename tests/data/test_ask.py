@@ -3,10 +3,11 @@
 import ast
 import json
 import random
+import re
 from typing import get_args
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from makar.core.errors import InputError
@@ -69,6 +70,36 @@ def test_answers_are_the_poems_own_first_lines(lines):
         assert len(answer.split("\n")) <= ANSWER_LINES
 
 
+@given(st.integers(0, 99))
+def test_verse_in_disorder_keeps_its_words_its_capitals_and_its_marks(number):
+    words = count_words([MOON, *OTHERS])
+    records = list(RULES["disorder"].make(document(MOON, f"book#{number}"), words))
+    assume(records)  # a shuffle may leave all as it was: then there is nothing to prefer
+    (record,) = records
+    real, spoilt = record["chosen"][0]["content"], record["rejected"][0]["content"]
+    assert real == MOON != spoilt
+    assert "the moon" in record["prompt"][0]["content"]
+    assert sorted(re.findall(r"\w+", real)) == sorted(re.findall(r"\w+", spoilt))
+    for one, other in zip(real.split("\n"), spoilt.split("\n"), strict=True):
+        assert one[0] == other[0], "the capital at a line's beginning stays"
+        assert re.sub(r"\w+", "", one) == re.sub(r"\w+", "", other), "so do the marks"
+
+
+def test_verse_is_spoilt_in_two_ways():
+    words, made = count_words([MOON, *OTHERS]), []
+    for number in range(20):
+        pairs = RULES["disorder"].make(document(MOON, f"book#{number}"), words)
+        made += [pair["rejected"][0]["content"] for pair in pairs]
+    ends = [[line.split()[-1].strip(".,") for line in text.split("\n")] for text in (MOON, *made)]
+    assert 0 < sum(found == ends[0] for found in ends[1:]) < len(made), "the ends stay where the insides are shuffled"
+    assert all(sorted(found) == sorted(ends[0]) for found in ends)
+
+
+def test_pairs_and_conversations_are_no_one_dataset():
+    with pytest.raises(ValueError, match="ask for one kind"):
+        CollectOptions(ask=("topic", "disorder"))
+
+
 SOURCE = '''"""Things about shapes, gathered for tests."""
 
 
@@ -94,7 +125,7 @@ def bare(): return 2
 
 
 def made(rule, text=SOURCE, name="lib/shapes.py"):
-    records = RULES[rule][0](document(text, name), Words())
+    records = RULES[rule].make(document(text, name), Words())
     return [[message["content"] for message in record["messages"]] for record in records]
 
 

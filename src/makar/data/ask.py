@@ -5,19 +5,39 @@ A rule turns one document into any number of conversations, as `data.chats` read
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Literal, NamedTuple
 
 from makar.data.ask_code import ask_definition, ask_docstring, ask_function
 from makar.data.ask_text import Record, Words, ask_summary, ask_topic
+from makar.data.ask_verse import ask_disorder
 from makar.data.document import Document, Fault, size
 
-Rule = Callable[[Document, Words], Iterator[Record]]
 
-RULES: Mapping[str, tuple[Rule, str]] = {
-    "topic": (ask_topic, "a poem's beginning answers a wish for a poem about the noun that it repeats most"),
-    "summary": (ask_summary, "a paragraph's first sentence answers a wish to sum up the rest of it"),
-    "docstring": (ask_docstring, "a function's docstring answers what the function does"),
-    "function": (ask_function, "a function answers a wish for what its docstring says"),
-    "definition": (ask_definition, "the first sentence about a class or a module answers what it is"),
+class Rule(NamedTuple):
+    """How questions are made.
+
+    Args:
+        make: From a document and the counts of its corpus to any number of records.
+        kind: Of the records.
+        note: What the data card says of it.
+    """
+
+    make: Callable[[Document, Words], Iterator[Record]]
+    kind: Literal["chat", "preference"]
+    note: str
+
+
+RULES: Mapping[str, Rule] = {
+    "topic": Rule(
+        ask_topic, "chat", "a poem's beginning answers a wish for a poem about the noun that it repeats most"
+    ),
+    "summary": Rule(ask_summary, "chat", "a paragraph's first sentence answers a wish to sum up the rest of it"),
+    "docstring": Rule(ask_docstring, "chat", "a function's docstring answers what the function does"),
+    "function": Rule(ask_function, "chat", "a function answers a wish for what its docstring says"),
+    "definition": Rule(ask_definition, "chat", "the first sentence about a class or a module answers what it is"),
+    "disorder": Rule(
+        ask_disorder, "preference", "a poem's beginning is preferred to the same with words inside or at ends exchanged"
+    ),
 }
 """The rules by the names that a recipe gives them, each with what the data card says of it."""
 
@@ -32,7 +52,7 @@ def ask(document: Document, names: Sequence[str], words: Words) -> Iterator[Docu
     """
     made = 0
     for name in names:
-        for number, record in enumerate(RULES[name][0](document, words)):
+        for number, record in enumerate(RULES[name].make(document, words)):
             made += 1
             text = json.dumps(record, ensure_ascii=False, separators=(",", ":"))
             yield Document(text, f"{document.id}/{name}-{number}", document.group, document.source)

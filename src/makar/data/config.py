@@ -8,7 +8,7 @@ from makar.core.config import Config
 
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 
-Ask = Literal["topic", "summary", "docstring", "function", "definition"]
+Ask = Literal["topic", "summary", "docstring", "function", "definition", "disorder"]
 """How prose becomes questions and answers: the rules of `data.ask`."""
 
 
@@ -24,7 +24,8 @@ class CollectOptions(Config):
         near: Jaccard similarity of word 5-grams from which two documents are near-duplicates: 61% of pairs are found at
             0.7, 95% at 0.8, all from 0.9 on.
         seed: Keys the hash of the groups.
-        ask: Turn what is kept into questions and answers by these rules; the result is a dataset of conversations.
+        ask: Turn what is kept into questions and answers by these rules; the result is a dataset of conversations,
+            or, by "disorder" and it alone, of pairs.
     """
 
     test: Literal["hash", "last"] = "hash"
@@ -38,7 +39,9 @@ class CollectOptions(Config):
 
     @model_validator(mode="after")
     def leave_something(self) -> "CollectOptions":
-        """Training needs a share too."""
+        """Training needs a share too, and a dataset is of one kind."""
+        if "disorder" in self.ask and len(self.ask) > 1:
+            raise ValueError("'disorder' makes pairs, the other rules conversations: ask for one kind")
         if self.test_fraction + self.valid_fraction >= 1:
             raise ValueError("test_fraction and valid_fraction together must stay below 1")
         return self

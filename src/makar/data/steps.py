@@ -301,7 +301,7 @@ def write_all(work: Work) -> dict[str, Any]:
                 raise too_small(f"no document of good quality is left for {name!r}")
         gone = tally(dropped)
         manifest = Manifest(
-            kind="chat" if words else work.kind,
+            kind=RULES[work.options.ask[0]].kind if words else work.kind,
             sources=[record_of(source) for source in work.sources],
             options=work.options,
             read=sum([*kept_raw.values(), *gone.values()], Count()),
@@ -336,7 +336,7 @@ def judged(work: Work) -> Iterator[tuple[dict[str, Any], int]]:
 
 def notes(work: Work) -> list[str]:
     """What a reader of figures must know."""
-    found = [f"Made into conversations by the rule {name!r}: {RULES[name][1]}." for name in work.options.ask]
+    found = [f"Made into conversations by the rule {name!r}: {RULES[name].note}." for name in work.options.ask]
     if work.options.limit_bytes is not None:
         found.append(
             f"Only a part of the corpus: the first {work.options.limit_bytes:,} raw bytes of what is not test."
