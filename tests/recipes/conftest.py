@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 
+from makar.recipes.execute import train
 from makar.recipes.load import load_recipe
 from makar.recipes.run import Workspace
 
@@ -80,6 +81,27 @@ def verses(tmp_path_factory):
             text = f"{a} the {noun} is {b},\nThe {noun} of {c}\n{d} {a} the {noun}\n{c} {b} the {noun}."
             file.write(json.dumps({"text": text}) + "\n")
     return path
+
+
+@pytest.fixture(scope="session")
+def python_files(tmp_path_factory):
+    """Forty files of functions that have docstrings."""
+    folder = tmp_path_factory.mktemp("code")
+    for k in range(40):
+        body = f"    total = {k}\n    for x in range({k}):\n        total += x * {k}\n    return total\n"
+        (folder / f"m{k}.py").write_text(f'def f{k}(a):\n    """Give back {k} times the sum."""\n{body}')
+    return folder
+
+
+@pytest.fixture(scope="session")
+def speaker(verses, tmp_path_factory):
+    """A tiny model that was trained on conversations, as a folder."""
+    root = tmp_path_factory.mktemp("speaker")
+    data = f"data={{sources=['{verses}'], rows='chat', length=512, collect={{min_chars=1, ask=['topic']}}}}"
+    (root / "speaker.toml").write_text("")
+    model = "model={family='language', vocab_size=300, hidden_size=16, num_hidden_layers=1}"
+    sets = [data, model, "train={steps=1, batch_size=2, compile='off'}"]
+    return train(load_recipe(root / "speaker.toml", sets), Workspace(root))[0].run.model
 
 
 @pytest.fixture
