@@ -1,6 +1,7 @@
 import pytest
 import torch
 from torch import nn
+from torch.overrides import TorchFunctionMode
 
 from makar.core.nouns import Loss, Model
 from makar.core.random import key_of
@@ -75,6 +76,40 @@ def test_a_long_gradient_is_clipped_to_the_norm_and_a_short_one_left():
     free, _, _, _ = one_step(Masked())
     loose, _, _, _ = one_step(Masked(), clip=100.0)
     assert torch.equal(free, loose)
+
+
+class PretendCuda(TorchFunctionMode):
+    """The CPU stands for a GPU; copies to it that would make the CPU wait are noted."""
+
+    def __init__(self):
+        self.pinned, self.waits, self.copies = [], [], 0
+
+    def __torch_function__(self, function, types, args=(), kwargs=None):
+        kwargs = dict(kwargs or {})
+        if function is torch.Tensor.pin_memory:
+            self.pinned.append(args[0].clone())
+            return self.pinned[-1]
+        there = [*args[1:], kwargs.get("device")]
+        if any(isinstance(given, torch.device) and given.type == "cuda" for given in there):
+            if function is torch.Tensor.to:
+                self.copies += 1
+                free = kwargs.get("non_blocking", False) and any(args[0] is pinned for pinned in self.pinned)
+                self.waits += [] if free else [function]
+                args = (args[0], *(torch.device("cpu") if isinstance(a, torch.device) else a for a in args[1:]))
+            elif function is torch.tensor:
+                self.waits.append(function)
+            if "device" in kwargs:
+                kwargs["device"] = "cpu"
+        return function(*args, **kwargs)
+
+
+def test_a_gpu_is_handed_everything_without_a_wait(monkeypatch):
+    plain = one_step(Masked())[0]
+    monkeypatch.setattr(Model, "device", torch.device("cuda"))
+    with PretendCuda() as pretence:
+        assert torch.equal(one_step(Masked())[0], plain)
+    assert pretence.waits == []
+    assert pretence.copies == 3, "the two columns, and the wishes"
 
 
 def test_rows_are_global_and_seeds_follow_them():

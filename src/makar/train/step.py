@@ -86,6 +86,13 @@ def on_its_way(vector: Tensor) -> tuple[Tensor, torch.cuda.Event | None]:
     return host, ready
 
 
+def sent(tensor: Tensor, device: torch.device) -> Tensor:
+    """Start to copy a tensor to the device, and do not wait: only pinned memory is read while the CPU goes on."""
+    if device.type != "cuda" or tensor.device.type != "cpu":
+        return tensor.to(device)
+    return tensor.pin_memory().to(device, non_blocking=True)
+
+
 def train_step(setting: Setting, batch: Batch, step: int, wishes: Sequence[float]) -> tuple[list[list[str]], Tensor]:
     """Update every player once.
 
@@ -99,13 +106,13 @@ def train_step(setting: Setting, batch: Batch, step: int, wishes: Sequence[float
         The names and the vector of a `Record`.
     """
     device = setting.model.device
-    batch = {name: tensor.to(device, non_blocking=True) for name, tensor in batch.items()}
+    batch = {name: sent(tensor, device) for name, tensor in batch.items()}
     count = len(next(iter(batch.values())))
     rows = torch.arange(count, device=device) + step * setting.config.batch_size
     seed_torch(device, key_of(setting.seed, step, "prepare"))
     with torch.no_grad(), autocast(device, setting.precision):
         batch = setting.objective.prepare(setting.model, batch, Rng(setting.seed, step, rows))
-    wished = torch.tensor(wishes, dtype=torch.float32, device=device)
+    wished = sent(torch.tensor(wishes, dtype=torch.float32), device)
     names: list[list[str]] = []
     vectors = [wished]
     for player in setting.players:
