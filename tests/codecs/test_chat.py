@@ -6,7 +6,7 @@ import warnings
 import pytest
 
 from makar.codecs.bpe import END, Bpe
-from makar.codecs.chat import TEMPLATE, ChatTemplate, chat_ids, end_of_turn, prompt_ids, template_of
+from makar.codecs.chat import TEMPLATE, ChatTemplate, answer_ids, chat_ids, end_of_turn, prompt_ids, template_of
 from makar.core.errors import InputError, ModelError
 
 from .conversations import CHATML, HEADERS, MARKED, OUTSIDE, conversation
@@ -84,6 +84,16 @@ def test_an_answer_follows_its_prompt(pair):
     codec, _, _ = pair
     ids, mask = chat_ids(codec, template_of(codec), ASKED)
     assert prompt_ids(codec, template_of(codec), ASKED[:1]) == ids[: mask.index(True)]
+
+
+def test_of_an_answer_earlier_turns_are_no_part(pair):
+    codec, _, _ = pair
+    messages = [*ASKED, {"role": "user", "content": "why?"}, {"role": "assistant", "content": "so"}]
+    ids, mask = answer_ids(codec, template_of(codec), messages[:3], messages[3:])
+    whole, both = chat_ids(codec, template_of(codec), messages)
+    assert ids == whole
+    begin = len(prompt_ids(codec, template_of(codec), messages[:3]))
+    assert mask == [False] * begin + both[begin:] != both
 
 
 @pytest.mark.parametrize("name", sorted(SOURCES))

@@ -5,7 +5,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from makar.core.errors import InputError
-from makar.data.chats import FORMATS, as_line, contents, kind_of, normalised, recognise
+from makar.data.chats import FORMATS, as_line, contents, kind_of, normalised, recognise, unanswered
 from makar.data.collect import collect
 from makar.data.config import CollectOptions
 from makar.data.dataset import Dataset
@@ -236,3 +236,12 @@ def test_a_manifest_of_prose_is_as_it_was_before_there_were_kinds(tmp_path):
     manifest = collect([str(tmp_path / "a.jsonl")], tmp_path / "out")
     assert manifest.kind == "text"
     assert "kind" not in json.loads((tmp_path / "out" / "manifest.json").read_text())
+
+
+def test_a_conversation_without_its_last_answer_is_a_prompt_with_one():
+    record = {"messages": [BE, HI, YES, HI, NO], "tools": [TOOL]}
+    assert unanswered(record) == {"prompt": [BE, HI, YES, HI], "answer": "no", "tools": [TOOL]}
+    assert unanswered({"messages": [HI, YES, HI]}) == {"prompt": [HI], "answer": "yes"}
+    assert unanswered({"messages": [HI, {"role": "assistant", "tool_calls": [CALL]}]})["answer"] == ""
+    prompt = {"prompt": [HI], "answer": "yes", "label": 3}
+    assert unanswered(prompt) == prompt

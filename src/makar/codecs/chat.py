@@ -177,6 +177,24 @@ def prompt_ids(
     return codec.template_tokens(writing.text(add_generation_prompt=True), writing.guard)[0]
 
 
+def answer_ids(
+    codec: Bpe,
+    template: ChatTemplate,
+    prompt: Sequence[Message],
+    answer: Sequence[Message],
+    tools: Sequence[Any] | None = None,
+) -> tuple[list[int], list[bool]]:
+    """Token ids of a prompt with one answer to it, and which are the answer's: not those of earlier turns.
+
+    Raises:
+        InputError: The two are no conversation.
+        ModelError: The template is refused, or does not let the assistant's tokens be found.
+    """
+    ids, mask = chat_ids(codec, template, [*prompt, *answer], tools)
+    begin = len(prompt_ids(codec, template, prompt, tools))
+    return ids, [learned and place >= begin for place, learned in enumerate(mask)]
+
+
 def end_of_turn(codec: Bpe, template: ChatTemplate) -> int:
     """The token by which the assistant says that it has finished.
 

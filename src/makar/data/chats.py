@@ -88,6 +88,16 @@ def contents(text: str) -> str:
     return "\n".join(message.get("content") or "" for message in every_message(json.loads(text)))
 
 
+def unanswered(record: Record) -> Record:
+    """A record of prompts as it is; of a conversation, what comes before the last answer, with that as "answer"."""
+    if "prompt" in record:
+        return record
+    messages = record["messages"]
+    last = max(place for place, message in enumerate(messages) if message["role"] == "assistant")
+    rest = {name: value for name, value in record.items() if name != "messages"}
+    return {"prompt": messages[:last], "answer": messages[last].get("content") or "", **rest}
+
+
 def every_message(record: Record) -> Iterable[Message]:
     """The messages of all parts of a record, in order."""
     for name in ("messages", "prompt", "completion", "chosen", "rejected"):

@@ -19,12 +19,13 @@ from makar.align.table import ALGORITHMS, Algorithm, check_options, given_to
 from makar.align.value import attach_value_head, foreseen, saved_without
 from makar.align.watch import hacking
 from makar.codecs.bpe import Bpe
-from makar.codecs.chat import ChatTemplate, chat_ids, prompt_ids
+from makar.codecs.chat import ChatTemplate, answer_ids, prompt_ids
 from makar.core.config import parse
 from makar.core.errors import InputError, RecipeError
 from makar.core.files import sha256
 from makar.core.nouns import Batch, Model, Objective, Source
 from makar.core.random import numpy_rng
+from makar.data.chats import unanswered
 from makar.data.dataset import Dataset
 from makar.data.table import TensorSource
 from makar.engine.load import find_model
@@ -243,12 +244,8 @@ def records(dataset: Dataset, split: str) -> Iterable[tuple[str, dict[str, Any]]
 
 
 def answered(stage: Stage, record: Mapping[str, Any], side: str) -> Ids:
-    """The tokens of a prompt with one answer; only the answer's are learned from, not those of earlier turns."""
-    codec, template = stage.codec, stage.template
-    prompt, tools = record["prompt"], record.get("tools")
-    ids, mask = chat_ids(codec, template, [*prompt, *record[side]], tools)
-    begin = len(prompt_ids(codec, template, prompt, tools))
-    return ids, [learned and place >= begin for place, learned in enumerate(mask)]
+    """The tokens of a prompt with one answer, and which are the answer's."""
+    return answer_ids(stage.codec, stage.template, record["prompt"], record[side], record.get("tools"))
 
 
 def pair_columns(stage: Stage, split: str) -> tuple[Batch, int]:
@@ -356,13 +353,3 @@ def prompts(stage: Stage, split: str, most: int, count: int) -> list[Prompt]:
     if not found:
         raise InputError("there are no prompts", where="data", fix="collect more, or with a larger valid_fraction")
     return found
-
-
-def unanswered(record: Mapping[str, Any]) -> Mapping[str, Any]:
-    """A record of prompts as it is; of a conversation, what comes before the last answer, with that as "answer"."""
-    if "prompt" in record:
-        return record
-    messages = record["messages"]
-    last = max(place for place, message in enumerate(messages) if message["role"] == "assistant")
-    rest = {name: value for name, value in record.items() if name != "messages"}
-    return {"prompt": messages[:last], "answer": messages[last].get("content") or "", **rest}
