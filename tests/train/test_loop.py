@@ -9,6 +9,7 @@ from makar.core.device import Machine
 from makar.core.errors import Diverged
 from makar.core.nouns import Cost, Loss, Verdict
 from makar.train.checkpoint import load, steps_in
+from makar.train.config import Constant, Optimizer
 from makar.train.history import NEAR, WINDOW
 from makar.train.loop import Periodic, fit, load_weights
 from makar.train.metrics import read_metrics
@@ -51,6 +52,29 @@ def test_a_finished_run_has_nothing_left_to_do(tmp_path):
     assert (outcome.step, outcome.loss, outcome.interrupted, said) == (3, None, False, [])
     assert (tmp_path / "metrics.jsonl").read_bytes() == before
     assert equal_weights(model, run(tmp_path / "again", settings(3))[1])
+
+
+class Empty(Spoiled):
+    """An objective that finds nothing to learn from in the rows of some steps."""
+
+    def __call__(self, model, micro, player, rng):
+        loss = self.inner(model, micro, player, rng)
+        return replace(loss, sum=loss.sum * 0, count=loss.count * 0) if rng.step in self.steps else loss
+
+
+@pytest.mark.parametrize("name", ["adamw", "muon"])
+def test_a_step_with_nothing_to_learn_from_changes_nothing_and_is_told(tmp_path, name):
+    always = {"optimizer": Optimizer(name=name, weight_decay=0.5), "schedule": Constant(warmup=0)}
+    of_language = {"name": "language", "objective": Empty(ALL["language"].objectives["next_token"](), {1, 2})}
+    run(tmp_path / "one", settings(1, **always), **of_language)
+    _, _, lines, said = run(tmp_path / "three", settings(3, **always), **of_language)
+    one, three = (load(tmp_path / which / "checkpoints", step).tensors for which, step in (("one", 1), ("three", 3)))
+    assert any(name.endswith(".momentum" if name == "muon" else ".exp_avg") for name in one)
+    assert [key for key in one if not torch.equal(one[key], three[key])] == []
+    assert [line["count"] > 0 for line in lines if line["kind"] == "train"] == [True, False, False]
+    assert [line for line in said if "nothing to learn from" in line] == [
+        f"step {step}: its rows hold nothing to learn from, and it changed nothing" for step in (1, 2)
+    ]
 
 
 def test_the_seed_and_only_the_seed_matters(tmp_path):

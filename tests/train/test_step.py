@@ -40,7 +40,7 @@ def one_step(objective, micro=None, clip=1e9, rows=10, count=None, step=3, world
         optimizer=Optimizer(learning_rate=1.0),
     )  # fmt: skip
     player = make_player(net, "", [], config.optimizer, torch.float32)
-    player.optimizers[0] = torch.optim.SGD(net.parameters(), lr=1.0)
+    player.optimizers[0] = torch.optim.SGD(net.parameters(), lr=1.0, fused=True)
     setting = Setting(Model(ALL["toy-vae"], config, net), objective, [player], config, 7, world or World(), "fp32")
     batch = {"x": torch.arange(2.0 * rows).reshape(rows, 2) / 10, "mask": torch.zeros(rows)}
     batch["mask"][: rows if count is None else count] = 1

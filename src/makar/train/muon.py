@@ -44,7 +44,8 @@ def orthogonalize(
 class Muon(torch.optim.Optimizer):
     """Nesterov momentum whose matrices are made orthogonal before they are applied.
 
-    Matrices of one shape share a batched iteration, which on small nets is what most of the time goes to.
+    Matrices of one shape share a batched iteration, which on small nets is what most of the time goes to. As in torch's
+    fused optimizers, an attribute `found_inf`, a scalar on the device, calls a step off where it is 1.
 
     Args:
         params: Matrices only.
@@ -88,8 +89,11 @@ class Muon(torch.optim.Optimizer):
             if "momentum" not in self.state[matrix]:
                 self.state[matrix]["momentum"] = torch.zeros_like(matrix)
         momenta = [self.state[m]["momentum"] for m in matrices]
-        torch._foreach_lerp_(momenta, gradients, 1 - group["momentum"])
+        off: Tensor | None = getattr(self, "found_inf", None)
+        go = torch.ones((), device=matrices[0].device) if off is None else 1 - off
+        torch._foreach_lerp_(momenta, gradients, [go * (1 - group["momentum"])] * len(momenta))
         ahead = torch._foreach_lerp(gradients, momenta, group["momentum"])
         updates = orthogonalize(torch.stack(ahead), group["dtype"]).to(matrices[0].dtype).unbind()
-        torch._foreach_mul_(matrices, 1 - group["lr"] * group["weight_decay"])
+        torch._foreach_mul_(matrices, 1 - go * group["lr"] * group["weight_decay"])
+        torch._foreach_mul_(updates, go)
         torch._foreach_add_(matrices, updates, alpha=-0.2 * math.sqrt(max(shape)) * group["lr"])

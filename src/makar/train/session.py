@@ -146,7 +146,10 @@ class Session:
             record = self.pending.popleft()
             wishes, players = record.read()
             self.hear(wishes)
-            numbers = {p.path: (n["loss"], n["norm"]) for p, n in zip(self.setting.players, players, strict=True)}
+            pairs = zip(self.setting.players, players, strict=True)
+            numbers = {p.path: (n["loss"], n["norm"]) for p, n in pairs if n["count"]}
+            if len(numbers) < len(players):
+                self.say(f"step {record.step}: its rows hold nothing to learn from, and it changed nothing")
             if fault := self.history.judge(numbers):
                 self.go_back(fault, [record.step])
                 return False

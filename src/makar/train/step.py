@@ -94,7 +94,7 @@ def sent(tensor: Tensor, device: torch.device) -> Tensor:
 
 
 def train_step(setting: Setting, batch: Batch, step: int, wishes: Sequence[float]) -> tuple[list[list[str]], Tensor]:
-    """Update every player once.
+    """Update every player once; where its count is 0, nothing was to be learned and nothing changes.
 
     Args:
         setting: Who and how.
@@ -123,6 +123,8 @@ def train_step(setting: Setting, batch: Batch, step: int, wishes: Sequence[float
         for optimizer in player.optimizers:
             for group in optimizer.param_groups:
                 group["lr"] = setting.config.optimizer.learning_rate * scale
+            # As a gradient scaler would say that a step must not happen: decided on the device, which need not be read.
+            optimizer.found_inf = (totals[1] == 0).float()  # pyright: ignore[reportAttributeAccessIssue]: torch's own
             optimizer.step()
             optimizer.zero_grad()
         # The fused optimizer writes to weights without a count; whoever keeps a copy of them must hear of it.
@@ -190,7 +192,7 @@ def finish(setting: Setting, player: Player, small: list[Tensor], totals: Tensor
             parameter.grad = torch.zeros_like(parameter)
     gradients = [p.grad for p in player.parameters.values() if p.grad is not None]
     setting.world.sum([*small, *gradients])
-    count = totals[1] + (totals[1] == 0)  # a batch with nothing to learn from changes nothing
+    count = totals[1] + (totals[1] == 0)  # nothing to learn from: 0, not 0 divided by 0
     norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients))) / count
     factor = (setting.config.clip_norm / (norm + 1e-6)).clamp(max=1) / count
     torch._foreach_mul_(gradients, factor)
