@@ -6,7 +6,7 @@ import pytest
 from safetensors.torch import load_file, save_file
 
 from makar.app import look
-from makar.core.files import lock, locked, sha256, write_json
+from makar.core.files import lock, locked, sha256, write_sealed
 from makar.recipes.run import Workspace
 
 
@@ -67,7 +67,7 @@ def spoil_checkpoint(run):
     place = run / "checkpoints" / "step-00000020"
     place.mkdir(parents=True)
     (place / "state.safetensors").write_bytes(b"flipped")
-    write_json(place / "state.json", {"sha256": "0" * 64})
+    write_sealed(place / "state.json", {"sha256": "0" * 64})
 
 
 @pytest.mark.parametrize(

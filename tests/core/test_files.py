@@ -1,12 +1,23 @@
 import errno
 import hashlib
 import os
+from itertools import product
 
 import pytest
 
 from makar.core import files
 from makar.core.errors import ResourceError, RunError
-from makar.core.files import folder_atomic, lock, nearest, read_json, sha256, write_atomic, write_json
+from makar.core.files import (
+    folder_atomic,
+    lock,
+    nearest,
+    read_json,
+    read_sealed,
+    sha256,
+    write_atomic,
+    write_json,
+    write_sealed,
+)
 
 
 def left(folder) -> list[str]:
@@ -77,6 +88,17 @@ def test_json_goes_and_comes_back_and_a_broken_one_is_named(tmp_path):
         read_json(tmp_path / "a.json")
     with pytest.raises(RunError, match="missing"):
         read_json(tmp_path / "b.json")
+
+
+def test_a_sealed_object_comes_back_and_no_flipped_bit_goes_unseen(tmp_path):
+    path, value = tmp_path / "a.json", {"b": [1.5, None], "a": {"ü": "x", "y": True}}
+    write_sealed(path, value)
+    assert read_sealed(path) == value
+    whole = path.read_bytes()
+    for place, bit in product(range(len(whole)), range(8)):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 1 << bit]) + whole[place + 1 :])
+        with pytest.raises(RunError, match=r"checksum|not valid JSON"):
+            read_sealed(path)
 
 
 def fill(folder, text):

@@ -16,7 +16,7 @@ from tests.contract.support import fresh, losses, settings, train
 
 
 def made(step: int) -> Checkpoint:
-    return Checkpoint(step, {"net/w": torch.full((1000,), float(step))}, {"identity": {"recipe": "a"}})
+    return Checkpoint(step, {"net/w": torch.full((1000,), float(step))}, {"identity": {"recipe": "a"}, "history": {}})
 
 
 def flip(path, place=-10):
@@ -48,12 +48,13 @@ def test_the_last_two_and_the_best_are_kept(tmp_path):
         lambda place: flip(place / "state.safetensors"),
         lambda place: os.truncate(place / "state.safetensors", 100),
         lambda place: (place / "state.safetensors").unlink(),
+        lambda place: flip(place / "state.json", 40),
         lambda place: (place / "state.json").unlink(),
         lambda place: (place / "state.json").write_text("{"),
         lambda place: (place / "state.json").write_text("[]"),
         lambda place: shutil.rmtree(place),
     ],
-    ids=["flipped", "cut", "no tensors", "no json", "half json", "other json", "gone"],
+    ids=["flipped", "cut", "no tensors", "flipped json", "no json", "half json", "other json", "gone"],
 )
 def test_a_damaged_newest_gives_way_to_the_one_before(tmp_path, damage):
     save(tmp_path, made(10), None)
@@ -118,7 +119,7 @@ def fails_with(number: int):
 
 POINTS = {
     "tensors": (checkpoints, "save_tensors"),
-    "json": (checkpoints, "write_json"),
+    "json": (checkpoints, "write_sealed"),
     "sync": (files, "sync"),
     "rename": (files.Path, "rename"),
     "latest": (files.Path, "replace"),

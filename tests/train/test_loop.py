@@ -7,6 +7,7 @@ import torch
 
 from makar.core.device import Machine
 from makar.core.errors import Diverged
+from makar.core.files import read_sealed, write_sealed
 from makar.core.nouns import Cost, Loss, Verdict
 from makar.train.checkpoint import load, steps_in
 from makar.train.config import Constant, Optimizer
@@ -319,6 +320,18 @@ def test_a_source_with_a_history_goes_on_where_it_was(tmp_path):
     assert equal_weights(model, again)
 
 
+def test_damaged_decisions_are_taken_from_the_checkpoint(tmp_path):
+    fast = Machine("cpu", "x", 1, 1, "x", fp32=1.0, bf16=3.0, bf16_gain=3.0)
+    slow, file = replace(fast, bf16_gain=0.5), tmp_path / "checkpoints" / "decisions.json"
+    with pytest.raises(Killed):
+        run(tmp_path, settings(4, checkpoint_steps=1), machine=fast, watches=[killer(2)])
+    file.write_text(file.read_text().replace("bf16", "fp32"))
+    outcome, _, _, said = run(tmp_path, settings(4, checkpoint_steps=1), machine=slow)
+    assert outcome.decisions["precision"] == "bf16"
+    assert "going on with what was decided by step 1" in said[0]
+    assert run(tmp_path, settings(4, checkpoint_steps=1), machine=slow)[3] == []
+
+
 def test_decisions_are_made_once(tmp_path):
     fast = Machine("cpu", "x", 1, 1, "x", fp32=1.0, bf16=3.0, bf16_gain=3.0)
     slow = replace(fast, bf16_gain=0.5)
@@ -339,7 +352,7 @@ def test_another_torch_is_said_and_the_threads_of_the_start_are_used(tmp_path, m
     with pytest.raises(Killed):
         run(tmp_path, settings(4), watches=[killer(2)])
     file = tmp_path / "checkpoints" / "decisions.json"
-    file.write_text(file.read_text().replace(torch.__version__, "1.0").replace('"threads": 1', '"threads": 2'))
+    write_sealed(file, read_sealed(file) | {"torch": "1.0", "threads": 2})
     try:
         _, _, _, said = run(tmp_path, settings(4))
         assert torch.get_num_threads() == 2

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from makar.core.errors import InputError, ModelError, RunError, UserError
+from makar.core.errors import InputError, RunError, UserError
 from makar.core.files import locked, read_json, sha256
 from makar.recipes.run import Run, Workspace
 
@@ -161,10 +161,10 @@ def recipe_of(path: Path) -> Facts:
 
 
 def check_checkpoint(path: Path) -> Facts:
-    """One checkpoint against its hash."""
-    state = read_json(path / "state.json")
-    if not (path / "state.safetensors").is_file() or sha256(path / "state.safetensors") != state.get("sha256"):
-        raise ModelError("checkpoint is damaged: its checksum differs", where=path)
+    """One checkpoint against its hashes."""
+    from makar.train.checkpoint import verified
+
+    verified(path)
     return {"checkpoint": path.name}
 
 

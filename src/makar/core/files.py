@@ -8,11 +8,14 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from pathlib import Path
 from typing import Any
 
 from makar.core.errors import ResourceError, RunError
+
+SEAL = "checksum"
+"""The key under which a sealed JSON object holds the checksum of its others."""
 
 
 def sha256(path: Path) -> str:
@@ -58,6 +61,28 @@ def read_json(path: Path) -> Any:
         raise RunError("file is missing", where=path) from None
     except (UnicodeDecodeError, json.JSONDecodeError) as fault:
         raise RunError(f"not valid JSON: {fault}", where=path) from None
+
+
+def write_sealed(path: Path, value: Mapping[str, Any]) -> None:
+    """Write a JSON object with a checksum of itself."""
+    write_json(path, {**value, SEAL: seal_of(value)})
+
+
+def read_sealed(path: Path) -> dict[str, Any]:
+    """Read a JSON object that was written with its checksum.
+
+    Raises:
+        RunError: It is missing, or not as it was written.
+    """
+    found = read_json(path)
+    if not isinstance(found, dict) or found.pop(SEAL, None) != seal_of(found):
+        raise RunError("the file is damaged: its checksum differs", where=path, fix="copy it again, if there is a copy")
+    return found
+
+
+def seal_of(value: Mapping[str, Any]) -> str:
+    """The SHA-256 of plain data, however its keys are ordered."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
 
 @contextlib.contextmanager

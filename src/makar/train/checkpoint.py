@@ -1,7 +1,7 @@
 """Checkpoints: written beside, forced to the disk, renamed into place; `latest` moves last.
 
 checkpoints/step-00001000/state.safetensors     weights, optimizers, average, a source's state
-checkpoints/step-00001000/state.json            its sha256, the history, whose run it is
+checkpoints/step-00001000/state.json            its sha256, the history, whose run it is, and a checksum of all that
 checkpoints/latest                              the name of the newest
 """
 
@@ -15,7 +15,7 @@ from typing import Any, cast
 from torch import Tensor
 
 from makar.core.errors import ModelError, RunError, UserError
-from makar.core.files import folder_atomic, mending, read_json, sha256, write_atomic, write_json
+from makar.core.files import folder_atomic, mending, read_sealed, sha256, write_atomic, write_sealed
 from makar.core.tensors import load_tensors, save_tensors
 
 KEPT = 2  # the newest so many; and the best
@@ -55,7 +55,7 @@ def save(folder: Path, checkpoint: Checkpoint, best_step: int | None) -> None:
     with folder_atomic(folder / name_of(checkpoint.step)) as place:
         save_tensors(place / "state.safetensors", checkpoint.tensors)
         state = {"step": checkpoint.step, "sha256": sha256(place / "state.safetensors"), **checkpoint.state}
-        write_json(place / "state.json", state)
+        write_sealed(place / "state.json", state)
     write_atomic(folder / "latest", name_of(checkpoint.step) + "\n")
     kept = {*[s for s in steps_in(folder) if s <= checkpoint.step][:KEPT], best_step}
     for step in steps_in(folder):
@@ -87,13 +87,25 @@ def load(folder: Path, step: int) -> Checkpoint:
         UserError: It is missing or damaged.
     """
     place = folder / name_of(step)
-    state = read_json(place / "state.json")
-    file = place / "state.safetensors"
+    state = verified(place)
+    return Checkpoint(step, load_tensors(place / "state.safetensors"), state)
+
+
+def verified(place: Path) -> dict[str, Any]:
+    """The plain data of a checkpoint, once the checksums of both its files are found right.
+
+    Args:
+        place: The checkpoint's own folder.
+
+    Raises:
+        UserError: It is missing or damaged.
+    """
+    state, file = read_sealed(place / "state.json"), place / "state.safetensors"
     if not file.exists():
         raise ModelError("tensor file is missing", where=file)
-    if not isinstance(state, dict) or state.get("sha256") != sha256(file):
+    if state.get("sha256") != sha256(file):
         raise ModelError("checkpoint is damaged: its checksum differs", where=file)
-    return Checkpoint(step, load_tensors(file), state)
+    return state
 
 
 def newest(folder: Path, say: Callable[[str], None], skip: Collection[int] = ()) -> Checkpoint | None:

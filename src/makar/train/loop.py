@@ -9,8 +9,8 @@ from typing import Any
 import torch
 
 from makar.core.device import Machine
-from makar.core.errors import ResourceError, RunError
-from makar.core.files import mending, write_json
+from makar.core.errors import ResourceError, RunError, UserError
+from makar.core.files import mending, write_sealed
 from makar.core.nouns import Cost, Model, Objective, Source
 from makar.train import checkpoint as checkpoints
 from makar.train.blocks import compiler_found, prepared
@@ -131,7 +131,7 @@ def decide(
         "processes": world.size,
         "torch": str(torch.__version__),
     }
-    decisions: dict[str, Any] = world.agree(read_decisions(folder) if world.rank == 0 else None)
+    decisions: dict[str, Any] = world.agree(recall(folder, say) if world.rank == 0 else None)
     if not decisions:
         decisions = {"precision": choose(config.precision, machine), **here}
         if config.compile != "auto":
@@ -139,7 +139,7 @@ def decide(
         if world.rank == 0:
             with mending(folder):
                 (folder / "checkpoints").mkdir(parents=True, exist_ok=True)
-            write_json(folder / "checkpoints" / "decisions.json", decisions)
+            write_sealed(folder / "checkpoints" / "decisions.json", decisions)
     if decisions["threads"] != here["threads"] and decisions["threads"] <= (os.cpu_count() or 1):
         torch.set_num_threads(decisions["threads"])
         here["threads"] = decisions["threads"]
@@ -147,6 +147,24 @@ def decide(
         if decisions[name] != now:
             say(f"the run began with {name} {decisions[name]} and goes on with {now}: equal only up to rounding")
     return decisions
+
+
+def recall(folder: Path, say: Callable[[str], None]) -> dict[str, Any]:
+    """What an earlier start decided; where the file of it is damaged, what the newest good checkpoint says of it.
+
+    Raises:
+        RunError: The file is damaged, and there is no good checkpoint.
+    """
+    try:
+        return read_decisions(folder)
+    except UserError as fault:
+        newest = checkpoints.newest(folder / "checkpoints", say)
+        if newest is None:
+            raise
+        say(f"{fault}; going on with what was decided by step {newest.step}")
+        decisions = dict(newest.state["decisions"])
+        write_sealed(folder / "checkpoints" / "decisions.json", decisions)
+        return decisions
 
 
 def load_weights(model: Model[Any], folder: Path, step: int) -> None:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from makar.core.device import Machine
 from makar.core.errors import Diverged
-from makar.core.files import mending, read_json, write_json
+from makar.core.files import mending, read_sealed, write_sealed
 from makar.core.nouns import Batch, Cost, Source, StatefulSource, Verdict, Watch
 from makar.core.tensors import check_shapes
 from makar.train import checkpoint as checkpoints
@@ -200,8 +200,8 @@ class Session:
         if not self.must_save() or self.saved == self.step:
             return
         if self.writes:
-            state = {"identity": dict(self.identity), "history": self.history.to_json()}
-            checkpoints.save(self.checkpoints, Checkpoint(self.step, self.tensors(), state), self.history.best_step)
+            known = {"identity": dict(self.identity), "decisions": self.decisions, "history": self.history.to_json()}
+            checkpoints.save(self.checkpoints, Checkpoint(self.step, self.tensors(), known), self.history.best_step)
         self.saved, self.saved_at, self.wanted = self.step, time.monotonic(), False
 
     def tensors(self) -> dict[str, Tensor]:
@@ -310,7 +310,7 @@ class Session:
         """Write down for later starts what was measured and decided; all processes take rank 0's word."""
         self.decisions |= self.setting.world.agree(what)
         if self.writes:
-            write_json(self.checkpoints / "decisions.json", self.decisions)
+            write_sealed(self.checkpoints / "decisions.json", self.decisions)
 
     def report(self, record: Record, players: Sequence[Mapping[str, float]]) -> None:
         """Log a step that went well, and show how far the run is."""
@@ -369,9 +369,13 @@ def put_back(where: Path, into: Mapping[str, Tensor], tensors: Mapping[str, Tens
 
 
 def read_decisions(folder: Path) -> dict[str, Any]:
-    """What an earlier start of the run decided; empty at the first."""
+    """What an earlier start of the run decided; empty at the first.
+
+    Raises:
+        RunError: The file is damaged.
+    """
     file = folder / "checkpoints" / "decisions.json"
-    return read_json(file) if file.exists() else {}
+    return read_sealed(file) if file.exists() else {}
 
 
 def span(steps: Sequence[int]) -> str:
