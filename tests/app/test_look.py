@@ -6,7 +6,7 @@ import pytest
 from safetensors.torch import load_file, save_file
 
 from makar.app import look
-from makar.core.files import lock, locked, sha256, write_sealed
+from makar.core.files import lock, locked, sha256, write_json, write_sealed
 from makar.recipes.run import Workspace
 
 
