@@ -10,7 +10,7 @@ import zstandard
 
 from makar.core.errors import InputError, UserError
 from makar.data import archives
-from makar.data.fetch import on_disk
+from makar.data.archives import on_disk
 from makar.data.read import read
 from tests.data.corpora import verse
 

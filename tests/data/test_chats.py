@@ -5,12 +5,12 @@ import pyarrow.parquet as pq
 import pytest
 
 from makar.core.errors import InputError
+from makar.data.archives import on_disk
 from makar.data.chats import FORMATS, as_line, contents, kind_of, normalised, recognise, unanswered
 from makar.data.collect import collect
 from makar.data.config import CollectOptions
 from makar.data.dataset import Dataset
 from makar.data.document import Document, Fault
-from makar.data.fetch import on_disk
 from makar.data.read import read
 
 HI, YES = {"role": "user", "content": "hi"}, {"role": "assistant", "content": "yes"}

@@ -1,12 +1,17 @@
+import gzip
+import io
+import lzma
 import os
 import shutil
+import tarfile
 import zipfile
 
 import pytest
 
-from makar.core.errors import SourceError
+from makar.core.errors import InputError, SourceError
 from makar.data.document import Document, Fault
-from makar.data.fetch import cache, documents, fetch, licence_of
+from makar.data.fetch import documents, fetch
+from makar.data.packages import cache, licence_of_deb, licence_of_wheel
 
 METADATA = "Metadata-Version: 2.1\nName: tinypoems\nVersion: 1.0\n{}\n"
 
@@ -89,7 +94,7 @@ def test_a_package_is_named_with_its_version_and_nothing_else(name):
     ],
 )
 def test_the_licence_is_what_the_package_declares(tmp_path, fields, licence):
-    assert licence_of(wheel(tmp_path, fields=fields)) == licence
+    assert licence_of_wheel(wheel(tmp_path, fields=fields)) == licence
 
 
 def test_a_folder_is_its_visible_files_in_order(tmp_path):
@@ -112,3 +117,105 @@ def test_a_folder_is_its_visible_files_in_order(tmp_path):
 def test_a_path_that_is_not_there(tmp_path):
     with pytest.raises(SourceError, match="no such file or folder"):
         fetch(str(tmp_path / "nothing"))
+
+
+def tarred(files):
+    """A .tar of texts, names as dpkg and npm write them."""
+    memory = io.BytesIO()
+    with tarfile.open(fileobj=memory, mode="w") as archive:
+        for name, text in files.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(text)
+            archive.addfile(info, io.BytesIO(text))
+    return memory.getvalue()
+
+
+def debian(packed, name="data.tar.xz"):
+    """A .deb around packed files."""
+    members = {"debian-binary": b"2.0\n", "control.tar.gz": b"odd", name: packed}
+    head = "{:16}{:12}{:6}{:6}{:8}{:<10}`\n"
+    parts = [head.format(n, 0, 0, 0, 0, len(d)).encode() + d + b"\n" * (len(d) % 2) for n, d in members.items()]
+    return b"!<arch>\n" + b"".join(parts)
+
+
+COPYRIGHT = b"""Format: x
+
+Files: *
+Copyright: somebody
+License: Expat
+
+Files: debian/*
+License: GPL-2
+
+License: Expat
+ Do as you like.
+"""
+POEMS = {"./usr/share/tiny/moon.txt": b"The moon.\n", "./usr/share/doc/tinypoems/copyright": COPYRIGHT}
+
+
+@pytest.fixture
+def clients(tmp_path, monkeypatch):
+    """The programs npm and apt-get, each of which copies what lies in a folder or says what it would say."""
+    monkeypatch.setenv("MAKAR_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
+    (tmp_path / "bin").mkdir()
+    for tool, says in (("npm", "npm error 404 no such package"), ("apt-get", "E: Unable to locate package")):
+        path = tmp_path / "bin" / tool
+        path.write_text(
+            f'#!/bin/sh\nfor last; do :; done\ncp {tmp_path}/"$last".* . || {{ echo "{says}" >&2; exit 1; }}\n'
+        )
+        path.chmod(0o755)
+    return tmp_path
+
+
+def test_an_npm_package_comes_by_npm_with_its_licence(clients):
+    files = {"package/package.json": b'{"license": "ISC"}', "package/poems/moon.txt": b"The moon.\n"}
+    (clients / "tiny@1.2.0.tgz").write_bytes(gzip.compress(tarred(files)))
+    source = fetch("npm:tiny@1.2.0/poems")
+    assert source.licence == "ISC"
+    (clients / "tiny@1.2.0.tgz").unlink()
+    assert fetch("npm:tiny@1.2.0/poems") == source
+    assert [(item.text, item.id) for item in documents(source)] == [("The moon.\n", "npm:tiny@1.2.0/poems/moon.txt")]
+    with pytest.raises(SourceError, match=r"npm could not download it: .*404 no such package.*`npm pack none@1.0.0`"):
+        fetch("npm:none@1.0.0")
+
+
+@pytest.mark.parametrize(("suffix", "pack"), [("", bytes), (".xz", lzma.compress), (".gz", gzip.compress)])
+def test_a_debian_package_comes_by_apt_with_its_licence(clients, suffix, pack):
+    (clients / "tinypoems.deb").write_bytes(debian(pack(tarred(POEMS)), f"data.tar{suffix}"))
+    source = fetch("deb:tinypoems/usr/share/tiny")
+    (moon,) = documents(source)
+    assert (moon.text, moon.id) == ("The moon.\n", "deb:tinypoems/usr/share/tiny/moon.txt")
+    local = next(item for item in documents(fetch(str(clients / "tinypoems.deb"))) if isinstance(item, Document))
+    assert local.text == moon.text
+    with pytest.raises(SourceError, match=r"apt-get could not download it: Unable to locate.*`apt-get download none`"):
+        fetch("deb:none")
+
+
+def test_the_licence_of_a_debian_package_is_that_of_its_files(tmp_path):
+    path = tmp_path / "tinypoems_1_all.deb"
+    path.write_bytes(debian(lzma.compress(tarred(POEMS))))
+    assert licence_of_deb(path) == "Expat"
+
+
+def test_a_missing_client_is_named(tmp_path, monkeypatch):
+    monkeypatch.setenv("MAKAR_CACHE", str(tmp_path))
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"))
+    with pytest.raises(SourceError, match="npm is not installed.*bring the .tgz file yourself"):
+        fetch("npm:tiny@1.0.0")
+
+
+@pytest.mark.parametrize(
+    "name", ["npm:tiny", "npm:tiny@latest", "npm:--registry@1", "deb:--simulate", "deb:a/../b", "deb:A"]
+)
+def test_packages_of_other_kinds_are_named_in_full_too(name):
+    with pytest.raises(SourceError, match="not a package source.*write"):
+        fetch(name)
+
+
+def test_a_truncated_debian_package_is_an_error_wherever_it_is_cut(tmp_path):
+    whole = debian(lzma.compress(tarred(POEMS)))
+    for cut in range(0, len(whole) - 1, 7):
+        (tmp_path / "cut.deb").write_bytes(whole[:cut])
+        with pytest.raises(InputError):
+            list(documents(fetch(str(tmp_path / "cut.deb"))))

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from makar.core.errors import InputError
 from makar.data import poems
+from makar.data.archives import on_disk
 from makar.data.document import size
-from makar.data.fetch import on_disk
 from makar.data.poems import BLOCK, FULL, LONG, SHORT, cut_poems, find_books
 from makar.data.read import read
 from tests.data.corpora import dumps, frame, verse

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from makar.core.errors import InputError
 from makar.data import read as module
+from makar.data.archives import on_disk
 from makar.data.document import Document, Fault
-from makar.data.fetch import on_disk
 from makar.data.read import READERS, read
 from tests.data.corpora import verse
 

@@ -8,10 +8,11 @@ import tarfile
 import tempfile
 import zipfile
 import zlib
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import Any, cast
 
 from makar.core.errors import InputError, UserError
 from makar.data.document import Fault
@@ -64,6 +65,18 @@ class Entry:
     open: Callable[[], io.BufferedIOBase]
     budget: Budget
     depth: int = 0
+
+
+def on_disk(path: Path, name: str) -> Entry:
+    """The entry of a file on disk."""
+
+    def opened() -> io.BufferedReader:
+        try:
+            return path.open("rb")
+        except OSError as fault:
+            raise InputError(f"cannot be read: {fault.strerror}", where=path, fix="change its mode") from None
+
+    return Entry(name, path.name, opened, Budget(name, path.stat().st_size))
 
 
 class Metered(io.RawIOBase):
@@ -189,6 +202,66 @@ def unpack_zstd(entry: Entry) -> Iterator[Entry]:
     yield deeper(entry, "", unpacked_kind(entry.kind), lambda: unzstd(entry.open()))
 
 
+def unpack_xz(entry: Entry) -> Iterator[Entry]:
+    """What a .xz holds."""
+    yield deeper(entry, "", unpacked_kind(entry.kind), lambda: Unxz(entry.open()))
+
+
+class Unxz(lzma.LZMAFile):
+    """A stream of what a .xz holds, which closes the file together with itself."""
+
+    def __init__(self, file: io.BufferedIOBase) -> None:
+        self.file = file
+        super().__init__(cast(Any, file))
+
+    def close(self) -> None:
+        """Close both."""
+        super().close()
+        self.file.close()
+
+
+AR, AR_HEADER = b"!<arch>\n", 60
+"""How a .deb begins, and the bytes before each of its members: name 16, dates and owners 32, size 10, an end mark 2."""
+
+DEB_PACKING: Mapping[str, Callable[[io.BufferedIOBase], Any]] = {
+    "data.tar": lambda file: file,
+    "data.tar.gz": gunzip,
+    "data.tar.xz": Unxz,
+    "data.tar.zst": unzstd,
+}
+"""How the files that a Debian package installs may be packed."""
+
+
+def unpack_deb(entry: Entry) -> Iterator[Entry]:
+    """The files that a Debian package installs, as one .tar."""
+    name, start = installed(entry)
+    if name not in DEB_PACKING:
+        what = "packed in a way that makar does not read"
+        raise InputError(what, where=entry.name, value=name, fix="unpack it yourself")
+
+    def opened() -> Any:
+        file = entry.open()
+        file.read(start)
+        return DEB_PACKING[name](file)
+
+    yield deeper(entry, "", "data.tar", opened)
+
+
+def installed(entry: Entry) -> tuple[str, int]:
+    """The member of a .deb that holds its files, which is the last one: its name, and where it begins."""
+    with unpacking(entry.name), entry.open() as file:
+        if file.read(len(AR)) != AR:
+            raise EOFError("it is no Debian package")
+        start = len(AR)
+        while header := file.read(AR_HEADER):
+            name, size = header[:16].decode("ascii").rstrip(" /"), int(header[48:58])
+            start += AR_HEADER
+            if name.startswith("data.tar"):
+                return name, start
+            start += len(file.read(size + size % 2))
+        raise EOFError("it holds no files to install")
+
+
 def unpacked_kind(kind: str) -> str:
     """The file name under a compression suffix: x.txt of x.txt.gz, x.tar of x.tgz."""
     stem, suffix = kind.rsplit(".", 1)
@@ -206,23 +279,34 @@ def unpack_zip(entry: Entry, only: str = "") -> Iterator[Entry | Fault]:
         for info in archive.infolist():
             base = info.filename.rsplit("/", 1)[-1]
             member = deeper(entry, info.filename, base, lambda info=info: archive.open(info))
-            wanted = not only or info.filename == only or info.filename.startswith(f"{only}/")
-            if wanted and not info.is_dir() and not base.startswith("."):
+            if within(info.filename, only) and not info.is_dir() and not base.startswith("."):
                 yield member
 
 
-def unpack_tar(entry: Entry) -> Iterator[Entry | Fault]:
-    """The members of a .tar, in its own order; links and devices are counted and left alone."""
+def unpack_tar(entry: Entry, only: str = "", skip: int = 0) -> Iterator[Entry | Fault]:
+    """The members of a .tar, in its own order; links and devices are counted and left alone.
+
+    Args:
+        entry: The archive.
+        only: One member or folder of it.
+        skip: Folders at the head of each name that are left off.
+    """
     with unpacking(entry.name), entry.open() as file, tarfile.open(fileobj=file, mode="r|") as archive:
         for info in archive:
-            base = info.name.rsplit("/", 1)[-1]
-            member = deeper(entry, info.name, base, lambda info=info: archive.extractfile(info))
-            if info.isdir() or base.startswith("."):
+            name = info.name.removeprefix("./").split("/", skip)[-1]
+            base = name.rsplit("/", 1)[-1]
+            member = deeper(entry, name, base, lambda info=info: archive.extractfile(info))
+            if info.isdir() or base.startswith(".") or not within(name, only):
                 continue
             if info.isreg():
                 yield member
             else:
                 yield Fault("link or device in an archive", member.name, 0, "collect the file that it points to")
+
+
+def within(name: str, only: str) -> bool:
+    """Whether a member is the one asked for, or lies in the folder asked for; all do where nothing was."""
+    return not only or name == only or name.startswith(f"{only}/")
 
 
 def seekable(entry: Entry) -> io.BufferedIOBase:

@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 from makar.core.errors import InputError
-from makar.data.archives import Entry, seekable, unpack_gzip, unpack_tar, unpack_zip, unpack_zstd
+from makar.data.archives import Entry, seekable, unpack_deb, unpack_gzip, unpack_tar, unpack_xz, unpack_zip, unpack_zstd
 from makar.data.benchmarks import SUFFIXES, refuse_benchmark
 from makar.data.chats import FORMATS, Unfit, as_line, kind_of, recognise
 from makar.data.document import Document, Fault
@@ -220,6 +220,8 @@ READERS: dict[str, Callable[[Entry, str], Iterator[Item]]] = {
     ".pkl.compress": read_poems,
     ".gz": lambda entry, _: unpack_gzip(entry),
     ".tgz": lambda entry, _: unpack_gzip(entry),
+    ".xz": lambda entry, _: unpack_xz(entry),
+    ".deb": lambda entry, _: unpack_deb(entry),
     ".zst": lambda entry, _: unpack_zstd(entry),
     ".zip": lambda entry, _: unpack_zip(entry),
     ".whl": lambda entry, _: unpack_zip(entry),

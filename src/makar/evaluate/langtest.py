@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from makar.core.errors import InputError
-from makar.data.archives import Entry, unpack_zip
-from makar.data.fetch import fetch, on_disk
+from makar.data.archives import Entry, on_disk, unpack_zip
+from makar.data.fetch import fetch
 from makar.evaluate.choice import Question
 from makar.evaluate.tasks import Task
 

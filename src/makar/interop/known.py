@@ -14,9 +14,10 @@ from shutil import copyfileobj
 from makar.core.config import nearest
 from makar.core.errors import ModelError, SourceError
 from makar.core.files import mending, sha256
-from makar.data.archives import Entry, unpack_zip
+from makar.data.archives import Entry, on_disk, unpack_zip
 from makar.data.document import Fault
-from makar.data.fetch import cache, fetch, on_disk
+from makar.data.fetch import fetch
+from makar.data.packages import cache
 from makar.engine import load
 from makar.interop.gguf_read import read_gguf
 from makar.interop.hub import HUB, hub_model, is_hub_id

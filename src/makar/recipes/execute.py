@@ -11,7 +11,7 @@ from typing import Any
 from makar.core.device import Machine, probe
 from makar.core.errors import ResourceError
 from makar.core.files import folder_atomic, lock, mending, write_atomic, write_json
-from makar.data.fetch import cache
+from makar.data.packages import cache
 from makar.engine.adapters import save_adapter
 from makar.engine.load import STAGES
 from makar.recipes.adapting import adapted_cost

@@ -10,7 +10,7 @@ from makar.core.device import Precision, probe
 from makar.core.errors import ResourceError
 from makar.core.files import nearest
 from makar.core.nouns import Family
-from makar.data.fetch import cache
+from makar.data.packages import cache
 from makar.engine.load import open_model
 from makar.families.table import family
 from makar.recipes.adapting import adapted_cost
