@@ -1,6 +1,8 @@
 import errno
 import hashlib
 import os
+import subprocess
+import sys
 from itertools import product
 
 import pytest
@@ -147,6 +149,44 @@ def test_a_rename_that_fails_puts_the_old_folder_back(tmp_path, monkeypatch):
         fill(tmp_path / "x", "new")
     assert (tmp_path / "x" / "a").read_text() == "old"
     assert left(tmp_path) == ["x"]
+
+
+def killed() -> int:
+    """The number of a process that is no more."""
+    with subprocess.Popen(["true"]) as process:
+        process.wait()
+    return process.pid
+
+
+def test_who_holds_a_folder_clears_what_killed_processes_left_and_nothing_else(tmp_path):
+    dead, alive = killed(), os.getppid()
+    leftovers = [f".a.json.{dead}.tmp", f"deep/.model.{dead}.tmp/weights", f".out.{dead}.tmp.gguf", f".b.{dead}.old/w"]
+    leftovers.append(f".own.{os.getpid()}.tmp")  # in a container each process may have the number 1
+    kept = [f".live.{alive}.tmp", ".hidden", ".note.tmp", "a.json", "b/w"]
+    for name in [*leftovers, *kept, f"deep/.lost.{dead}.old/w"]:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("x")
+    with lock(tmp_path):
+        found = sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file())
+    assert found == sorted([*kept, ".lock", "deep/lost/w"]), "the old folder, whose successor never came, is back"
+
+
+def test_a_kill_while_writing_leaves_nothing_once_the_folder_is_held_again(tmp_path):
+    code = "import os, sys, pathlib; from makar.core.files import folder_atomic, lock, write_atomic\n"
+    code += "folder = pathlib.Path(sys.argv[1])\n"
+    code += "with lock(folder), folder_atomic(folder / 'model') as place:\n"
+    code += "    (place / 'w').write_text('half'); os.kill(os.getpid(), 9)"
+    subprocess.run([sys.executable, "-c", code, tmp_path], check=False)
+    assert len(left(tmp_path)) == 2
+    with lock(tmp_path):
+        assert left(tmp_path) == [".lock"]
+
+
+def test_a_disk_without_locks_is_not_called_another_process(tmp_path, monkeypatch):
+    monkeypatch.setattr(files.fcntl, "flock", fails_with(errno.ENOLCK))
+    with pytest.raises(ResourceError, match="cannot be locked: No locks available"), lock(tmp_path / "run"):
+        pass
+    assert not files.locked(tmp_path / "run")
 
 
 def test_nearest_is_an_ancestor_that_exists(tmp_path):

@@ -1,6 +1,7 @@
 """Text as rows: where datasets lie, what {stdlib} means, and what filling in the middle changes."""
 
 import math
+import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -64,6 +65,19 @@ def test_a_dataset_is_not_used_when_its_source_has_changed(rows, workspace, tiny
         rows(f"data.sources=['{mine}']")
     mine.unlink()
     rows(f"data.sources=['{mine}']")
+
+
+def test_what_a_killed_start_left_half_encoded_goes(rows, workspace):
+    rows()
+    (folder,) = workspace.data.iterdir()
+    with subprocess.Popen(["true"]) as gone:
+        gone.wait()
+    left = folder / f".tokens-train.{gone.pid}.tmp"
+    left.mkdir()
+    rows()
+    assert left.exists(), "nothing is written to a dataset that is all there"
+    rows("data.fim_rate=0.5")
+    assert not left.exists()
 
 
 def test_bits_per_byte_are_of_the_validation_bytes(rows, workspace, tiny):

@@ -6,6 +6,7 @@ import fcntl
 import hashlib
 import json
 import os
+import re
 import shutil
 import time
 from collections.abc import Generator, Mapping
@@ -16,6 +17,9 @@ from makar.core.errors import ResourceError, RunError
 
 SEAL = "checksum"
 """The key under which a sealed JSON object holds the checksum of its others."""
+
+LEFTOVER = re.compile(r"\.(?P<name>.+)\.(?P<process>\d{1,9})\.(?P<what>tmp|old)(\.\w+)?")
+"""The names of what is written beside, and of what is moved aside."""
 
 
 def sha256(path: Path) -> str:
@@ -91,7 +95,7 @@ def file_atomic(path: Path) -> Generator[Path]:
 
     An existing file at `path` is replaced. The name beside keeps the suffix, which tells some libraries what to write.
     """
-    beside = path.with_name(f".{os.getpid()}.{path.name}")
+    beside = path.with_name(f".{path.stem}.{os.getpid()}.tmp{path.suffix}")
     with mending(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
@@ -131,6 +135,36 @@ def folder_atomic(path: Path) -> Generator[Path]:
             shutil.rmtree(aside, ignore_errors=True)
 
 
+def sweep(folder: Path) -> None:
+    """Remove what killed processes left half-written in a folder and below; an old one without a successor is put back.
+
+    What a living process is writing stays. Only for who alone writes in the folder: a process of another machine that
+    shares the disk cannot be seen.
+    """
+    for path in sorted(folder.rglob(".*"), reverse=True):
+        found = LEFTOVER.fullmatch(path.name)
+        if found is None or lives(int(found["process"])):
+            continue
+        place = path.with_name(found["name"])
+        if found["what"] == "old" and not place.exists():
+            path.rename(place)
+        elif path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
+
+
+def lives(process: int) -> bool:
+    """Whether another process of this number is running; this one may have the number of one that was killed."""
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # somebody else's
+        return True
+    return process != os.getpid()
+
+
 @contextlib.contextmanager
 def mending(path: Path) -> Generator[None]:
     """Say what no space, no permission and a file in the way mean, where they happened and what to do."""
@@ -166,8 +200,11 @@ def nearest(path: Path) -> Path:
 def lock(path: Path) -> Generator[None]:
     """Hold a folder for this process; a second one is refused. The lock goes with the process, however it ends.
 
+    What a killed holder left half-written in the folder is removed.
+
     Raises:
         RunError: Another process holds it.
+        ResourceError: The disk knows no locks.
     """
     with mending(path):
         path.mkdir(parents=True, exist_ok=True)
@@ -179,7 +216,7 @@ def lock(path: Path) -> Generator[None]:
             except BlockingIOError:  # perhaps someone who only looks: that lasts no time
                 time.sleep(0.1)
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        except BlockingIOError:
             handle.seek(0)
             holder = handle.read().strip() or "unknown"
             raise RunError(
@@ -188,6 +225,10 @@ def lock(path: Path) -> Generator[None]:
                 value=f"process {holder}",
                 fix="wait for it, or name another folder",
             ) from None
+        except OSError as fault:
+            fix = "name a folder on another disk"
+            raise ResourceError(f"the folder cannot be locked: {fault.strerror}", where=path, fix=fix) from None
+        sweep(path)
         handle.truncate(0)
         handle.write(str(os.getpid()))
         handle.flush()
@@ -205,6 +246,8 @@ def locked(path: Path) -> bool:
     with handle:
         try:
             fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except OSError:
+        except BlockingIOError:
             return True
+        except OSError:  # the disk knows no locks: nobody can have held it
+            return False
     return False

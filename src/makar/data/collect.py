@@ -87,8 +87,6 @@ def resume(work: Path, plan: dict[str, Any], say: Callable[[str], None]) -> None
             elif item.name != ".lock":
                 item.unlink()
         write_json(work / "plan.json", plan)
-    for leftover in [*work.glob(".*.tmp"), *work.glob("*/.*.tmp")]:
-        shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
 
 
 def summary(manifest: Manifest) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 
 from makar.codecs.bpe import Bpe, train_bpe
 from makar.core.errors import InputError, RecipeError
-from makar.core.files import folder_atomic, read_json
+from makar.core.files import folder_atomic, read_json, sweep
 from makar.core.nouns import Source
 from makar.data.chats import contents
 from makar.data.collect import collect
@@ -163,6 +163,7 @@ def tokenizer(dataset: Dataset, vocab_size: int, say: Say) -> Bpe:
     folder = tokenizer_folder(dataset, vocab_size)
     if not folder.is_dir():
         say(f"training a tokenizer of {vocab_size} entries")
+        sweep(dataset.path)
         with folder_atomic(folder) as place:
             train_bpe(spread(dataset, TOKENIZER_BYTES), vocab_size).save(place)
     return Bpe.load(folder)
@@ -186,6 +187,7 @@ def shards(dataset: Dataset, codec: Bpe, split: str, *, fim_rate: float, seed: i
     if folder.is_dir():
         return TokenShards.open(folder, codec.hash)
     say(f"encoding the {split} split")
+    sweep(dataset.path)
     encode = codec.batch_ids
     if fim_rate:
         encode = fill_in_middle(
