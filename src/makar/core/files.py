@@ -13,7 +13,7 @@ from collections.abc import Generator, Mapping
 from pathlib import Path
 from typing import Any
 
-from makar.core.errors import ResourceError, RunError
+from makar.core.errors import ModelError, ResourceError, RunError
 
 SEAL = "checksum"
 """The key under which a sealed JSON object holds the checksum of its others."""
@@ -87,6 +87,23 @@ def read_sealed(path: Path) -> dict[str, Any]:
 def seal_of(value: Mapping[str, Any]) -> str:
     """The SHA-256 of plain data, however its keys are ordered."""
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+
+
+def read_object(path: Path) -> dict[str, Any]:
+    """A JSON object from a file of a model's folder, which somebody else may have written.
+
+    Raises:
+        ModelError: It is missing or holds none.
+    """
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ModelError("file is missing", where=path, fix="copy the whole folder again") from None
+    except ValueError as fault:  # broken JSON, broken UTF-8
+        raise ModelError(f"not valid JSON: {fault}", where=path, fix="copy the whole folder again") from None
+    if not isinstance(found, dict):
+        raise ModelError("not a JSON object", where=path, value=found, fix="copy the whole folder again")
+    return found
 
 
 @contextlib.contextmanager

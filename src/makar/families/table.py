@@ -5,9 +5,10 @@ from typing import Any
 
 from makar.core.config import Config
 from makar.core.errors import RecipeError
+from makar.families.diffusion.config import DiffusionConfig
 from makar.families.language.config import LanguageConfig
 
-CONFIGS: Mapping[str, type[Config]] = {"language": LanguageConfig}
+CONFIGS: Mapping[str, type[Config]] = {"language": LanguageConfig, "diffusion": DiffusionConfig}
 """Settings of each family's net."""
 
 
@@ -18,7 +19,14 @@ def language() -> Any:
     return FAMILY
 
 
-FAMILIES: Mapping[str, Callable[[], Any]] = {"language": language}
+def diffusion() -> Any:
+    """Diffusion models of pictures."""
+    from makar.families.diffusion.family import FAMILY
+
+    return FAMILY
+
+
+FAMILIES: Mapping[str, Callable[[], Any]] = {"language": language, "diffusion": diffusion}
 """The records, made when asked for: they need torch, the settings do not."""
 
 

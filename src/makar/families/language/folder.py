@@ -4,7 +4,6 @@ config.json, generation_config.json, model.safetensors in float32 (read also in 
 tokenizer's files. Nothing is ever unpickled.
 """
 
-import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,7 +14,7 @@ from torch import Tensor
 
 from makar.codecs.bpe import Bpe
 from makar.core.errors import ModelError
-from makar.core.files import write_json
+from makar.core.files import read_object, write_json
 from makar.core.nouns import Model
 from makar.core.tensors import check_shapes, load_tensors, save_tensors
 from makar.families.language.config import LanguageConfig
@@ -177,19 +176,6 @@ def shard_names(index: Path) -> list[str]:
                 "the index names a file outside its folder", where=index, value=name, fix="do not trust it"
             )
     return names
-
-
-def read_object(path: Path) -> dict[str, Any]:
-    """A JSON object from a file that somebody else may have written."""
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ModelError("file is missing", where=path, fix="copy the whole folder again") from None
-    except ValueError as fault:  # broken JSON, broken UTF-8
-        raise ModelError(f"not valid JSON: {fault}", where=path, fix="copy the whole folder again") from None
-    if not isinstance(found, dict):
-        raise ModelError("not a JSON object", where=path, value=found, fix="copy the whole folder again")
-    return found
 
 
 def to_generation_config(generation: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,0 +1,1 @@
+"""Diffusion: a net that takes noise off pictures, step by step, from noise alone."""

@@ -1,0 +1,129 @@
+"""What a picture looks like behind noise: the denoiser D(x; sigma, label), and guidance on it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int, Shaped
+from torch import Tensor
+
+from makar.core.nouns import Model
+from makar.families.diffusion.config import DiffusionConfig
+from makar.families.diffusion.path import precondition, scale, time_of
+from makar.nets.dit import DiT
+from makar.nets.unet import UNet
+
+Images = Float[Tensor, "rows channels high wide"]
+Rows = Float[Tensor, " rows"]
+Labels = Int[Tensor, " rows"]
+Net = UNet | DiT
+
+Denoise = Callable[[Tensor, Tensor], Tensor]
+"""From noisy pictures `[rows, channels, high, wide]` and their noise levels `[rows]` to the expected pictures."""
+
+
+@dataclass(frozen=True)
+class Guidance:
+    """How each row is guided.
+
+    Args:
+        scale: 1 for not at all.
+        low: The least noise level at which to guide.
+        high: The greatest.
+        rescale: Share of the added contrast that is taken back.
+    """
+
+    scale: Rows
+    low: Rows
+    high: Rows
+    rescale: Rows
+
+
+def config_of(model: Model[Net]) -> DiffusionConfig:
+    """The config of a model of this family."""
+    assert isinstance(model.config, DiffusionConfig)
+    return model.config
+
+
+def over(values: Shaped[Tensor, " rows"]) -> Shaped[Tensor, "rows 1 1 1"]:
+    """One number for all places of a row."""
+    return values[:, None, None, None]
+
+
+def predict(model: Model[Net], x: Images, sigma: Rows, labels: Labels | None) -> Images:
+    """F: what the net itself says of y + sigma * noise, in float32."""
+    config = config_of(model)
+    said = model.net(over(scale(config.path, sigma)) * x, time_of(config.path, sigma), labels)
+    return said[:, : x.shape[1]].float()  # nets that also say a variance say it behind
+
+
+def expected(model: Model[Net], x: Images, sigma: Rows, labels: Labels | None) -> Images:
+    """D: the expected picture behind the noise. Paper: arXiv 2206.00364, eq. 7.
+
+    Args:
+        model: Of this family.
+        x: y + sigma * noise.
+        sigma: Noise over signal, above 0.
+        labels: Of each row, the number of classes for "none"; None where the net knows no labels.
+    """
+    skip, out = precondition(config_of(model).path, config_of(model).prediction, sigma)
+    return over(skip) * x + over(out) * predict(model, x, sigma, labels)
+
+
+def null_label(config: DiffusionConfig) -> int | None:
+    """The label that stands for none, where the net has one."""
+    return config.net.num_classes if config.net.num_classes and config.net.null_class else None
+
+
+def guided(model: Model[Net], labels: Labels | None, guidance: Guidance | None) -> Denoise:
+    """A denoiser whose expectation is pushed away from that of a worse one.
+
+    The worse one is the model part "guide", a lesser model that is told the same (arXiv 2406.02507, eq. 3); without it,
+    the net itself, told no label (arXiv 2207.12598, eq. 6).
+
+    Args:
+        model: Of this family.
+        labels: Of each row.
+        guidance: Of each row; None for none.
+    """
+    if guidance is None:
+        return lambda x, sigma: expected(model, x, sigma, labels)
+    config, guide = config_of(model), model.parts.get("guide")
+
+    def denoise(x: Images, sigma: Rows) -> Images:
+        inside = (guidance.low <= sigma) & (sigma <= guidance.high)
+        strength = torch.where(inside, guidance.scale, 1.0)
+        if bool((strength == 1).all()):
+            return expected(model, x, sigma, labels)
+        if guide is not None:
+            good, worse = expected(model, x, sigma, labels), expected(guide, x, sigma, labels)
+        else:
+            assert labels is not None, "guidance needs labels; the sampler has refused what has none"
+            both = torch.cat((labels, torch.full_like(labels, config.net.num_classes)))
+            good, worse = expected(model, torch.cat((x, x)), torch.cat((sigma, sigma)), both).chunk(2)
+        pushed = worse + over(strength) * (good - worse)
+        if not bool(guidance.rescale.any()):
+            return pushed
+        skip, out = (over(part) for part in precondition(config.path, config.prediction, sigma))
+        said, wanted = (pushed - skip * x) / out, (good - skip * x) / out
+        ratio = wanted.flatten(1).std(1) / said.flatten(1).std(1)
+        share = torch.where(inside, guidance.rescale, 0.0)
+        return skip * x + out * said * over(share * ratio + 1 - share)
+
+    return denoise
+
+
+def within_range(denoise: Denoise) -> Denoise:
+    """Pictures lie in -1 to 1, and so does every mean of pictures: what lies beyond is the net's error."""
+    return lambda x, sigma: denoise(x, sigma).clamp(-1, 1)
+
+
+def kept_outside(denoise: Denoise, known: Images, mask: Float[Tensor, "rows 1 high wide"]) -> Denoise:
+    """What a mask does not open is known already, and needs no guess: inpainting, and outpainting.
+
+    Args:
+        denoise: For what is open.
+        known: The picture.
+        mask: 1 where it is made anew, 0 where it stays.
+    """
+    return lambda x, sigma: mask * denoise(x, sigma) + (1 - mask) * known

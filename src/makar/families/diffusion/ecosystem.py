@@ -1,0 +1,170 @@
+"""Our configs in the words of diffusers and back: the net's, and the scheduler's, which is our path.
+
+What it has no words for stands under `_makar` in the net's config: diffusers reads no name that begins with an
+underscore, and warns of any other that it does not know.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from makar.core.config import parse
+from makar.core.errors import ModelError, RecipeError
+from makar.families.diffusion.config import AnyPath, DdpmPath, DiffusionConfig, EdmPath, FlowPath, Prediction
+from makar.nets.image_config import DiTConfig, UNetConfig
+
+VERSION = "0.35.0"
+"""Of diffusers: the least whose words these are."""
+
+NETS: Mapping[str, type[UNetConfig | DiTConfig]] = {"UNet2DModel": UNetConfig, "DiTTransformer2DModel": DiTConfig}
+
+OWN = ("kind", "num_classes", "null_class")
+"""Fields that diffusers says otherwise."""
+
+FIXED: Mapping[str, Mapping[str, tuple[Any, ...]]] = {
+    "UNet2DModel": {
+        "center_input_sample": (False,),
+        "time_embedding_type": ("positional",),
+        "time_embedding_dim": (None,),
+        "mid_block_type": ("UNetMidBlock2D",),
+        "mid_block_scale_factor": (1,),
+        "downsample_type": ("conv",),
+        "upsample_type": ("conv",),
+        "act_fn": ("silu",),
+        "attn_norm_num_groups": (None,),
+        "class_embed_type": (None,),
+    },
+    "DiTTransformer2DModel": {
+        "attention_bias": (True,),
+        "activation_fn": ("gelu-approximate",),
+        "norm_type": ("ada_norm_zero",),
+        "norm_elementwise_affine": (False,),
+        "dropout": (0.0,),
+    },
+}
+"""Fields of diffusers that our nets have one value of."""
+
+UNREAD = ("num_train_timesteps", "norm_num_groups", "upcast_attention", "add_attention")
+"""Fields that some nets of diffusers have and do not need."""
+
+PREDICTIONS: Mapping[Prediction, str] = {"noise": "epsilon", "data": "sample", "velocity": "v_prediction"}
+
+
+def net_to_ecosystem(config: DiffusionConfig, generation: Mapping[str, Any]) -> dict[str, Any]:
+    """The net's config.json."""
+    net = config.net
+    plain = net.model_dump(mode="json", exclude=set(OWN))
+    if isinstance(net, UNetConfig):
+        name, labels = "UNet2DModel", net.num_classes + net.null_class if net.num_classes else None
+        plain["num_class_embeds"] = labels
+    else:
+        name = "DiTTransformer2DModel"
+        plain["num_embeds_ada_norm"] = net.num_classes
+    own = {
+        **config.model_dump(mode="json", include={"path", "prediction", "classes"}),
+        "num_classes": net.num_classes,
+        "null_class": net.null_class,
+        "generation": dict(generation),
+    }
+    fixed = {field: values[0] for field, values in FIXED[name].items()}
+    return {"_class_name": name, "_diffusers_version": VERSION, **plain, **fixed, "_makar": own}
+
+
+def net_from_ecosystem(found: Mapping[str, Any], where: object) -> UNetConfig | DiTConfig:
+    """The net's settings from its config.json.
+
+    Raises:
+        ModelError: It asks for what our net lacks.
+    """
+    name = found["_class_name"]
+    kind = NETS[name]
+    for field, values in FIXED[name].items():
+        if field in found and found[field] not in values:
+            raise ModelError(
+                f"makar's net has no such {field!r}", where=where, value=found[field], fix=f"{values[0]!r}"
+            )
+    known = {field: value for field, value in found.items() if field in kind.model_fields and value is not None}
+    own = found.get("_makar", {})
+    if kind is UNetConfig:
+        labels = found.get("num_class_embeds") or 0
+        known |= {"num_classes": own.get("num_classes", labels), "null_class": own.get("null_class", False)}
+        known.setdefault("attention_head_dim", 8)
+        known.setdefault("norm_num_groups", 32)
+    else:
+        known["num_classes"] = found.get("num_embeds_ada_norm") or 0
+    unknown = [
+        field for field in found
+        if not field.startswith("_") and field not in kind.model_fields and field not in FIXED[name]
+        and field not in (*UNREAD, "num_class_embeds", "num_embeds_ada_norm")
+    ]  # fmt: skip
+    if unknown:
+        raise ModelError("the config has a field that makar does not know", where=where, value=unknown[0])
+    return parsed(kind, known, where)
+
+
+def parsed(kind: type[Any], found: Mapping[str, Any], where: object) -> Any:
+    """Settings from another tool's file: what is wrong is a fault of the model's folder."""
+    try:
+        return parse(kind, found, where)
+    except RecipeError as fault:
+        raise ModelError(str(fault), fix="copy the whole folder again") from None
+
+
+def scheduler_of(config: DiffusionConfig) -> dict[str, Any] | None:
+    """The scheduler_config.json of the scheduler that samples as the path is, where diffusers has one."""
+    path, said = config.path, PREDICTIONS[config.prediction]
+    head = {"_diffusers_version": VERSION}
+    match path:
+        case DdpmPath():
+            fields = path.model_dump(mode="json", exclude={"name"})
+            return {"_class_name": "DDPMScheduler", **head, **fields, "prediction_type": said, "clip_sample": True}
+        case FlowPath():
+            if config.prediction != "velocity":
+                return None
+            return {"_class_name": "FlowMatchEulerDiscreteScheduler", **head, "shift": path.shift}
+        case EdmPath():
+            if config.prediction != "velocity":
+                return None
+            fields = path.model_dump(mode="json", include={"sigma_min", "sigma_max", "sigma_data", "rho"})
+            return {"_class_name": "EDMEulerScheduler", **head, **fields, "prediction_type": "epsilon"}
+
+
+def path_of(found: Mapping[str, Any], where: object) -> tuple[AnyPath, Prediction]:
+    """The path and the prediction from a scheduler's config.
+
+    Raises:
+        ModelError: It is one that we do not know.
+    """
+    name = found.get("_class_name", "DDPMScheduler")
+    if name.startswith("FlowMatch"):
+        return parsed(FlowPath, {"shift": found.get("shift", 1.0)}, where), "velocity"
+    if name.startswith("EDM"):
+        fields = {field: found[field] for field in ("sigma_min", "sigma_max", "sigma_data", "rho") if field in found}
+        return parsed(EdmPath, fields, where), "velocity"
+    for field in ("trained_betas", "rescale_betas_zero_snr"):
+        if found.get(field):
+            raise ModelError(f"makar knows no such {field!r}", where=where, value=found[field])
+    fields = {field: found[field] for field in DdpmPath.model_fields if found.get(field) is not None}
+    said = found.get("prediction_type", "epsilon")
+    prediction = next((ours for ours, theirs in PREDICTIONS.items() if theirs == said), None)
+    if prediction is None:
+        raise ModelError("unknown prediction_type", where=where, value=said, fix=f"one of {[*PREDICTIONS.values()]}")
+    fields.pop("name", None)
+    fields.setdefault("timestep_spacing", "leading")
+    return parsed(DdpmPath, fields, where), prediction
+
+
+def pipeline_of(config: DiffusionConfig) -> str | None:
+    """The pipeline of diffusers that makes the model's pictures, if there is one: the table is in docs/diffusion.md."""
+    plain = isinstance(config.net, UNetConfig) and not config.net.num_classes
+    scheduled = scheduler_of(config) is not None and not isinstance(config.path, EdmPath)
+    return "DDPMPipeline" if plain and scheduled else None
+
+
+def config_from(net: Mapping[str, Any], scheduler: Mapping[str, Any], where: object) -> DiffusionConfig:
+    """The family's config from the net's and the scheduler's."""
+    shape, own = net_from_ecosystem(net, where), net.get("_makar")
+    if own is not None:
+        said = {name: own[name] for name in ("path", "prediction", "classes") if name in own}
+        return parsed(DiffusionConfig, {"net": shape, **said}, where)
+    path, prediction = path_of(scheduler, where)
+    return DiffusionConfig(net=shape, path=path, prediction=prediction)

@@ -1,0 +1,122 @@
+"""Take the noise off: the denoising objective, whatever the path and the net's way to say it."""
+
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from makar.core.config import nearest
+from makar.core.errors import InputError, RecipeError
+from makar.core.nouns import Batch, Loss, Model
+from makar.core.random import Rng
+from makar.families.diffusion.denoise import Images, Labels, Net, Rows, config_of, null_label, over, predict
+from makar.families.diffusion.path import draw, precondition
+
+Weighting = Literal["native", "velocity", "min_snr"]
+
+GAMMA = 5.0
+"""The signal-to-noise ratio above which "min_snr" stops to weigh more. Paper: arXiv 2303.09556, section 3.4."""
+
+
+@dataclass(frozen=True)
+class Denoise:
+    """The squared error of what the net says of a noisy picture, a mean over its values.
+
+    The batch holds `images` [rows, channels, high, wide] in -1 to 1, and `label` [rows] where the net knows classes.
+
+    Args:
+        players: The whole net.
+        weighting: "native" is the error of what the net itself says, as in its path's paper (for "edm" eq. 8 of
+            arXiv 2206.00364); "velocity" weighs as a net that says velocities would, whatever this one says
+            (arXiv 2202.00512, section 4); "min_snr" lets weak noise not outweigh the rest (arXiv 2303.09556, eq. 8).
+        label_drop: Share of the rows that are shown without their label, for guidance. Paper: arXiv 2207.12598, alg. 1.
+
+    Raises:
+        RecipeError: An unknown weighting, or a share beyond 0 to 1.
+    """
+
+    players: tuple[str, ...] = ("",)
+    weighting: Weighting = "native"
+    label_drop: float = 0.1
+
+    def __post_init__(self) -> None:
+        known = get_args(Weighting)
+        if self.weighting not in known:
+            raise RecipeError(
+                "unknown weighting", where="objective.options.weighting", value=self.weighting,
+                fix=nearest(str(self.weighting), known),
+            )  # fmt: skip
+        if not 0 <= self.label_drop <= 1:
+            raise RecipeError("a share lies in 0 to 1", where="objective.options.label_drop", value=self.label_drop)
+
+    def prepare(self, model: Model[Net], batch: Batch, rng: Rng) -> Batch:  # noqa: ARG002
+        """The batch as it is.
+
+        Raises:
+            InputError: It has no labels and the net knows classes.
+        """
+        if config_of(model).net.num_classes and "label" not in batch:
+            raise InputError("the rows have no labels, and the net knows classes", fix="set model.net.num_classes to 0")
+        return batch
+
+    def __call__(self, model: Model[Net], micro: Batch, player: str, rng: Rng) -> Loss:  # noqa: ARG002
+        """Summed over rows."""
+        images = micro["images"]
+        sigma = draw(config_of(model).path, rng)
+        noise = rng.normal("noise", *images.shape[1:])
+        drop = self.label_drop if model.net.training else 0.0
+        errors = error(model, images, noise, sigma, shown_labels(model, micro, drop, rng))
+        losses = errors * weight(model, sigma, self.weighting)
+        return Loss(losses.sum(), torch.tensor(float(len(images))))
+
+
+def error(model: Model[Net], images: Images, noise: Images, sigma: Rows, labels: Labels | None) -> Rows:
+    """The mean squared error of what the net says, against what would make the denoiser right."""
+    config = config_of(model)
+    x = images + over(sigma) * noise
+    skip, out = precondition(config.path, config.prediction, sigma)
+    wanted = (images - over(skip) * x) / over(out)
+    return (predict(model, x, sigma, labels) - wanted).square().flatten(1).mean(1)
+
+
+def weight(model: Model[Net], sigma: Rows, weighting: Weighting) -> Rows:
+    """What an error is multiplied with: the wanted weight of the picture's error, times what it is of the net's."""
+    if weighting == "native":
+        return torch.ones_like(sigma)
+    _, out = precondition(config_of(model).path, config_of(model).prediction, sigma)
+    snr = sigma**-2
+    return out**2 * (1 + snr if weighting == "velocity" else snr.clamp(max=GAMMA))
+
+
+def shown_labels(model: Model[Net], batch: Batch, drop: float, rng: Rng) -> Labels | None:
+    """The labels that the net is told, a share of them taken away."""
+    config = config_of(model)
+    if not config.net.num_classes:
+        return None
+    labels, null = batch["label"], null_label(config)
+    return labels if null is None or not drop else torch.where(rng.uniform("drop") < drop, null, labels)
+
+
+@dataclass(frozen=True)
+class DenoisingScore:
+    """Minus the net's error at fixed noise levels: it orders rows, and is no probability.
+
+    Args:
+        kind: A score.
+        levels: Noise over signal.
+    """
+
+    kind: Literal["score"] = "score"
+    levels: tuple[float, ...] = (0.1, 0.3, 1.0, 3.0)
+
+    def __call__(self, model: Model[Net], batch: Batch, rng: Rng) -> tuple[Float[Tensor, "rows levels"], Tensor]:
+        """One value for each level, and a mask that is true everywhere. Gradients flow through the values."""
+        images, labels = batch["images"], shown_labels(model, batch, 0.0, rng)
+        values: list[Tensor] = []
+        for level in self.levels:
+            noise, sigma = rng.normal(f"noise {level}", *images.shape[1:]), images.new_full((len(images),), level)
+            values.append(-error(model, images, noise, sigma, labels))
+        stacked = torch.stack(values, 1)
+        return stacked, torch.ones_like(stacked, dtype=torch.bool)

@@ -1,0 +1,254 @@
+"""How a diffusion model makes pictures: the engine's rows, each on its own way from its own noise.
+
+A row's whole story is in the state's tensors, so rows with other samplers, steps and labels share a batch, join and
+leave. All of a row's noise comes from its request's seed, whatever stands beside it.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+
+from makar.codecs.pixels import to_picture, to_values
+from makar.core.config import nearest, parse
+from makar.core.errors import InputError, ModelError
+from makar.core.nouns import Chunk, Model, Request, State
+from makar.core.random import Rng, key_of
+from makar.families.diffusion.config import DiffusionConfig
+from makar.families.diffusion.denoise import (
+    Guidance,
+    Net,
+    config_of,
+    guided,
+    kept_outside,
+    null_label,
+    within_range,
+)
+from makar.families.diffusion.path import levels_of
+from makar.families.diffusion.samplers import SAMPLERS, Trail, advance, begin
+from makar.families.diffusion.settings import DiffusionSettings
+
+CODES = tuple(SAMPLERS)
+"""A row's sampler is in its state as a number."""
+
+TRAIL = ("x", "levels", "at", "past", "before")
+
+
+@dataclass(frozen=True)
+class Wish:
+    """A prompt, understood.
+
+    Args:
+        label: What the net is told; 0 where it knows none.
+        named: Whether the prompt named a class.
+        image: A picture to begin from.
+        mask: Where to make it anew: 1, and 0 where it stays.
+    """
+
+    label: int
+    named: bool
+    image: Float[Tensor, "channels high wide"] | None = None
+    mask: Float[Tensor, "1 high wide"] | None = None
+
+
+class DiffusionSampler:
+    """Implements `core.nouns.Sampler`.
+
+    A prompt is a class by its number or its name, or None; or a table with any of "label", "image" (a picture to begin
+    from) and "mask" (white where it is made anew). A chunk's `data` is a picture of Pillow: the finished one, or a
+    preview of what the net expects; `info` says the step, and of how many.
+    """
+
+    def start(self, model: Model[Net], requests: Sequence[Request]) -> State:
+        """Give each row its noise.
+
+        Raises:
+            UserError: A class that the net does not know, a picture of another size, guidance without labels.
+        """
+        config, device = config_of(model), model.device
+        settings = [settings_of(model, request) for request in requests]
+        wishes = [understood(config, request.prompt) for request in requests]
+        levels = [ways(config, each, wish) for each, wish in zip(settings, wishes, strict=True)]
+        shape = (config.net.in_channels, config.net.sample_size, config.net.sample_size)
+        begun = [
+            (0 if wish.image is None else wish.image) + way[0] * noise_of(request.seed, 0, shape)
+            for request, wish, way in zip(requests, wishes, levels, strict=True)
+        ]
+        trail = begin(torch.stack(begun), pad_sequence(levels, batch_first=True))
+        scales = [guidance_scale(model, each, wish) for each, wish in zip(settings, wishes, strict=True)]
+        lows, highs = zip(*(each.guidance_interval for each in settings), strict=True)
+        state = {
+            **{name: getattr(trail, name) for name in TRAIL},
+            "sampler": torch.tensor([CODES.index(each.sampler) for each in settings]),
+            "stream": torch.tensor([key_of(request.seed, "steps") >> 1 for request in requests]),
+            "label": torch.tensor([wish.label for wish in wishes]),
+            "known": torch.stack([torch.zeros(shape) if wish.image is None else wish.image for wish in wishes]),
+            "mask": torch.stack([torch.ones(1, *shape[1:]) if wish.mask is None else wish.mask for wish in wishes]),
+            "scale": torch.tensor(scales),
+            "low": torch.tensor(lows),
+            "high": torch.tensor(highs),
+            "rescale": torch.tensor([each.guidance_rescale for each in settings]),
+            "previews": torch.tensor([each.previews for each in settings]),
+        }
+        return {name: leaf.to(device) for name, leaf in state.items()}
+
+    def step(self, model: Model[Net], state: State) -> tuple[State, list[Chunk]]:
+        """One step of each row's own sampler."""
+        codes = state["sampler"].tolist()
+        if len(set(codes)) == 1:
+            moved, said = stepped(model, state, CODES[codes[0]])
+        else:
+            moved, said = {name: leaf.clone() for name, leaf in state.items()}, torch.zeros_like(state["x"])
+            for code in sorted(set(codes)):
+                rows = (state["sampler"] == code).nonzero().squeeze(1)
+                part, said[rows] = stepped(model, {name: leaf[rows] for name, leaf in state.items()}, CODES[code])
+                for name, leaf in part.items():
+                    moved[name][rows] = leaf
+        return moved, told(moved, said)
+
+
+def stepped(model: Model[Net], state: State, name: str) -> tuple[State, Tensor]:
+    """One step of rows with the same sampler, and what the denoiser said.
+
+    Raises:
+        ModelError: The net's numbers are not finite.
+    """
+    labels = state["label"] if config_of(model).net.num_classes else None
+    guidance = Guidance(*(state[part] for part in ("scale", "low", "high", "rescale")))
+    denoise = within_range(guided(model, labels, guidance))
+    if not bool(state["mask"].all()):
+        denoise = kept_outside(denoise, state["known"], state["mask"])
+    trail = Trail(**{part: state[part] for part in TRAIL})
+    trail, said = advance(SAMPLERS[name], trail, denoise, partial(fresh, state))
+    if not bool(trail.x.isfinite().all()):
+        raise ModelError("the model's pictures are not finite", fix="its weights are damaged or its training diverged")
+    return state | {part: getattr(trail, part) for part in TRAIL}, said
+
+
+def told(state: State, said: Tensor) -> list[Chunk]:
+    """What to show of each row: the picture at its end, a preview where asked for, or how far it is."""
+    chunks: list[Chunk] = []
+    totals = (state["levels"] > 0).sum(1).tolist()
+    for row, (at, total, every) in enumerate(
+        zip(state["at"].tolist(), totals, state["previews"].tolist(), strict=True)
+    ):
+        info = {"step": at, "steps": total}
+        if at == total:
+            chunks.append(Chunk(row, to_picture(state["x"][row]), done=True, reason="stop", info=info))
+        else:
+            shown = to_picture(said[row]) if every and at % every == 0 else None
+            chunks.append(Chunk(row, shown, info=info))
+    return chunks
+
+
+def noise_of(seed: int, step: int, shape: tuple[int, ...]) -> Tensor:
+    """A row's noise at a step, from its seed alone."""
+    return Rng(seed, step, torch.zeros(1, dtype=torch.int64)).normal("picture", *shape)[0]
+
+
+def fresh(state: State) -> Tensor:
+    """New noise for every row."""
+    shape = tuple(state["x"].shape[1:])
+    streams, at = state["stream"].tolist(), state["at"].tolist()
+    drawn = [noise_of(stream, 1 + step, shape) for stream, step in zip(streams, at, strict=True)]
+    return torch.stack(drawn).to(state["x"].device)
+
+
+def settings_of(model: Model[Net], request: Request) -> DiffusionSettings:
+    """The request's settings, or the model's own defaults."""
+    if isinstance(request.settings, DiffusionSettings):
+        return request.settings
+    if request.settings is not None:
+        raise InputError(
+            "these settings belong to another family",
+            value=type(request.settings).__name__,
+            fix="give a diffusion model DiffusionSettings",
+        )
+    return parse(DiffusionSettings, model.generation, "the model's generation defaults")
+
+
+def ways(config: DiffusionConfig, settings: DiffusionSettings, wish: Wish) -> Float[Tensor, " levels"]:
+    """The noise levels of a row: from the first, or where it begins from a picture, from as far back as asked."""
+    levels = levels_of(config.path, settings.steps, settings.spacing)
+    if wish.image is None:
+        return levels
+    return levels[settings.steps - max(1, round(settings.strength * settings.steps)) :]
+
+
+def guidance_scale(model: Model[Net], settings: DiffusionSettings, wish: Wish) -> float:
+    """How much a row is guided.
+
+    Raises:
+        InputError: The model cannot be guided.
+    """
+    if settings.guidance_scale == 1 or "guide" in model.parts:
+        return settings.guidance_scale
+    if null_label(config_of(model)) is None:
+        raise InputError(
+            "this model cannot be guided: it was not trained to go without a class",
+            where="guidance_scale",
+            value=settings.guidance_scale,
+            fix="set it to 1, or give the model a part 'guide'",
+        )
+    return settings.guidance_scale if wish.named else 1.0
+
+
+def understood(config: DiffusionConfig, prompt: Any) -> Wish:
+    """A prompt's class and pictures.
+
+    Raises:
+        InputError: It holds what the model does not know, or pictures of another size.
+    """
+    if not isinstance(prompt, Mapping):
+        return Wish(label_of(config, prompt), prompt is not None)
+    unknown = [name for name in prompt if name not in ("label", "image", "mask")]
+    if unknown:
+        raise InputError(
+            "unknown part of a prompt", value=unknown[0], fix=nearest(unknown[0], ("label", "image", "mask"))
+        )
+    label = prompt.get("label")
+    wish = Wish(label_of(config, label), label is not None)
+    if "image" in prompt:
+        wish = replace(wish, image=fitting(config, prompt["image"], config.net.in_channels, "picture"))
+    if "mask" in prompt:
+        if wish.image is None:
+            raise InputError("a mask without its picture", fix='give "image" too')
+        wish = replace(wish, mask=(fitting(config, prompt["mask"], 1, "mask") > 0).float())
+    return wish
+
+
+def fitting(config: DiffusionConfig, picture: Any, channels: int, name: str) -> Tensor:
+    """A picture or a mask of the model's size."""
+    values, side = to_values(picture, channels), config.net.sample_size
+    if values.shape[1:] != (side, side):
+        size = f"{values.shape[2]}x{values.shape[1]}"
+        raise InputError(f"the {name} has another size than the model's", value=size, fix=f"make it {side}x{side}")
+    return values
+
+
+def label_of(config: DiffusionConfig, prompt: Any) -> int:
+    """The label that a prompt means; no prompt means no class."""
+    count, names = config.net.num_classes, config.classes
+    if prompt is None:
+        null = null_label(config)
+        if count and null is None:
+            raise InputError("this model needs a class", fix=f"give a number from 0 to {count - 1}")
+        return null or 0
+    if not count:
+        raise InputError("this model knows no classes", value=prompt, fix="leave the prompt out")
+    if isinstance(prompt, str) and prompt in names:
+        return names.index(prompt)
+    if isinstance(prompt, str) and not prompt.isdecimal():
+        fix = nearest(prompt, names) if names else f"give a number from 0 to {count - 1}"
+        raise InputError("the model knows no such class", value=prompt, fix=fix)
+    if isinstance(prompt, bool) or not isinstance(prompt, str | int) or not 0 <= int(prompt) < count:
+        raise InputError("the model knows no such class", value=prompt, fix=f"give a number from 0 to {count - 1}")
+    return int(prompt)
+
+
+SAMPLER = DiffusionSampler()
