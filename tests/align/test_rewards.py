@@ -1,6 +1,7 @@
 """The table of rewards: what each rule gives, and what is said of one that fails."""
 
 import inspect
+from dataclasses import replace
 
 import pytest
 
@@ -35,6 +36,14 @@ def test_meter_wants_a_poem():
 @pytest.mark.parametrize(("count", "wanted"), [(0, 0.0), (2, 0.5), (4, 1.0), (8, 1.0), (16, 0.5)])
 def test_length_falls_off_in_proportion(count, wanted):
     assert value("length", "word " * count, low=4, high=8) == wanted
+
+
+def test_a_poem_keeps_to_its_topic():
+    wish = Case("Write a poem about the stars.", "A star was seen,\nand no sea.")
+    (judge,) = make_rewards({"topic": 1.0})
+    assert judge.judge([wish]) == [1.0]
+    others = [replace(wish, answer="The start of it."), replace(wish, prompt="What is a star?")]
+    assert judge.judge(others) == [0.0, 0.0]
 
 
 def test_forms_and_matches():

@@ -13,7 +13,9 @@ from typing import Any, Literal, cast
 from makar.align.config import fitting, text_of
 from makar.core.config import nearest
 from makar.core.errors import InputError, RecipeError, UserError
+from makar.data.ask_text import POEM_REQUESTS
 from makar.measure.pronounce import words
+from makar.measure.topic import asked_for, holds, inflections
 from makar.measure.verse import SHORTEST, meters_of, rhymes_of
 
 
@@ -156,6 +158,16 @@ def stop() -> Judge:
     return each(lambda case: float(case.reason == "stop"))
 
 
+def topic() -> Judge:
+    """1 where a poem holds the word that a wish asks it to be about, in any inflection; 0 where it asks for none."""
+
+    def rule(case: Case) -> float:
+        word = asked_for(case.prompt, POEM_REQUESTS)
+        return float(word is not None and holds(case.answer, inflections(word)))
+
+    return each(rule)
+
+
 def python(function: str) -> Judge:
     """A person's own function of (prompt, answer, row), from a file.
 
@@ -181,6 +193,7 @@ RULES: Mapping[str, Callable[..., Judge]] = {
     "regex": regex,
     "exact": exact,
     "stop": stop,
+    "topic": topic,
     "python": python,
     "model": model,
 }
