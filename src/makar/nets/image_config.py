@@ -25,6 +25,14 @@ def default_up_blocks(known: dict[str, Any]) -> tuple[str, ...]:
     return tuple(kind.replace("Down", "Up") for kind in reversed(known["down_block_types"]))
 
 
+def default_groups(known: dict[str, Any]) -> int:
+    """Up to 32 groups, of at least 4 channels."""
+    groups = math.gcd(32, *known["block_out_channels"])
+    while groups > 1 and min(known["block_out_channels"]) < 4 * groups:
+        groups //= 2
+    return groups
+
+
 class UNetConfig(Config):
     """A U-Net, a subset of diffusers' `UNet2DModel`. Channels are enough; the rest follows.
 
@@ -37,7 +45,7 @@ class UNetConfig(Config):
         up_block_types: The same on the way up, coarsest first; by default the mirror.
         layers_per_block: Residual blocks of a stage on the way down; one more on the way up.
         attention_head_dim: Width of a head; by default 64 or the largest smaller power of two that divides all widths.
-        norm_num_groups: Groups of each normalisation; by default 32 or what divides all widths.
+        norm_num_groups: Groups of each normalisation; by default 32, or fewer so that each has 4 channels.
         norm_eps: Added to the variance.
         resnet_time_scale_shift: Whether the time embedding only shifts ("default"), or scales and shifts.
         add_attention: Whether the middle attends.
@@ -58,7 +66,7 @@ class UNetConfig(Config):
     up_block_types: tuple[UpBlock, ...] = Field(default_factory=default_up_blocks)  # pyright: ignore[reportArgumentType, reportAssignmentType]
     layers_per_block: int = Field(default=2, gt=0)
     attention_head_dim: int = Field(default_factory=lambda known: math.gcd(64, *known["block_out_channels"]), gt=0)
-    norm_num_groups: int = Field(default_factory=lambda known: math.gcd(32, *known["block_out_channels"]), gt=0)
+    norm_num_groups: int = Field(default_factory=default_groups, gt=0)
     norm_eps: float = Field(default=1e-5, gt=0)
     resnet_time_scale_shift: Literal["default", "scale_shift"] = "default"
     add_attention: bool = True
@@ -82,6 +90,10 @@ class UNetConfig(Config):
         for width in self.block_out_channels:
             if width % self.norm_num_groups:
                 raise ValueError(f"set norm_num_groups to a divisor of all block_out_channels (got {width})")
+            if width == self.norm_num_groups and self.resnet_time_scale_shift == "default":
+                raise ValueError(
+                    f"set norm_num_groups below {width}: a group of one channel forgets what time is added"
+                )
             if width % self.attention_head_dim:
                 raise ValueError(f"set attention_head_dim to a divisor of all block_out_channels (got {width})")
         return self

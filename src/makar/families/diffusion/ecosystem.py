@@ -7,7 +7,7 @@ underscore, and warns of any other that it does not know.
 from collections.abc import Mapping
 from typing import Any
 
-from makar.core.config import parse
+from makar.core.config import nearest, parse
 from makar.core.errors import ModelError, RecipeError
 from makar.families.diffusion.config import AnyPath, DdpmPath, DiffusionConfig, EdmPath, FlowPath, Prediction
 from makar.nets.image_config import DiTConfig, UNetConfig
@@ -46,7 +46,8 @@ FIXED: Mapping[str, Mapping[str, tuple[Any, ...]]] = {
 UNREAD = ("num_train_timesteps", "norm_num_groups", "upcast_attention", "add_attention")
 """Fields that some nets of diffusers have and do not need."""
 
-PREDICTIONS: Mapping[Prediction, str] = {"noise": "epsilon", "data": "sample", "velocity": "v_prediction"}
+PREDICTIONS: Mapping[str, Prediction] = {"epsilon": "noise", "sample": "data", "v_prediction": "velocity"}
+"""What diffusers calls that which the net says."""
 
 
 def net_to_ecosystem(config: DiffusionConfig, generation: Mapping[str, Any]) -> dict[str, Any]:
@@ -111,7 +112,7 @@ def parsed(kind: type[Any], found: Mapping[str, Any], where: object) -> Any:
 
 def scheduler_of(config: DiffusionConfig) -> dict[str, Any] | None:
     """The scheduler_config.json of the scheduler that samples as the path is, where diffusers has one."""
-    path, said = config.path, PREDICTIONS[config.prediction]
+    path, said = config.path, next(theirs for theirs, ours in PREDICTIONS.items() if ours == config.prediction)
     head = {"_diffusers_version": VERSION}
     match path:
         case DdpmPath():
@@ -145,12 +146,11 @@ def path_of(found: Mapping[str, Any], where: object) -> tuple[AnyPath, Predictio
             raise ModelError(f"makar knows no such {field!r}", where=where, value=found[field])
     fields = {field: found[field] for field in DdpmPath.model_fields if found.get(field) is not None}
     said = found.get("prediction_type", "epsilon")
-    prediction = next((ours for ours, theirs in PREDICTIONS.items() if theirs == said), None)
-    if prediction is None:
-        raise ModelError("unknown prediction_type", where=where, value=said, fix=f"one of {[*PREDICTIONS.values()]}")
+    if said not in PREDICTIONS:
+        raise ModelError("unknown prediction_type", where=where, value=said, fix=nearest(str(said), list(PREDICTIONS)))
     fields.pop("name", None)
     fields.setdefault("timestep_spacing", "leading")
-    return parsed(DdpmPath, fields, where), prediction
+    return parsed(DdpmPath, fields, where), PREDICTIONS[said]
 
 
 def pipeline_of(config: DiffusionConfig) -> str | None:

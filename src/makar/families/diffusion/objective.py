@@ -1,7 +1,7 @@
 """Take the noise off: the denoising objective, whatever the path and the net's way to say it."""
 
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal
 
 import torch
 from jaxtyping import Float
@@ -14,7 +14,7 @@ from makar.core.random import Rng
 from makar.families.diffusion.denoise import Images, Labels, Net, Rows, config_of, null_label, over, predict
 from makar.families.diffusion.path import draw, precondition
 
-Weighting = Literal["native", "velocity", "min_snr"]
+WEIGHTINGS = ("native", "velocity", "min_snr")
 
 GAMMA = 5.0
 """The signal-to-noise ratio above which "min_snr" stops to weigh more. Paper: arXiv 2303.09556, section 3.4."""
@@ -38,16 +38,13 @@ class Denoise:
     """
 
     players: tuple[str, ...] = ("",)
-    weighting: Weighting = "native"
+    weighting: str = "native"
     label_drop: float = 0.1
 
     def __post_init__(self) -> None:
-        known = get_args(Weighting)
-        if self.weighting not in known:
-            raise RecipeError(
-                "unknown weighting", where="objective.options.weighting", value=self.weighting,
-                fix=nearest(str(self.weighting), known),
-            )  # fmt: skip
+        if self.weighting not in WEIGHTINGS:
+            place, fix = "objective.options.weighting", nearest(str(self.weighting), WEIGHTINGS)
+            raise RecipeError("unknown weighting", where=place, value=self.weighting, fix=fix)
         if not 0 <= self.label_drop <= 1:
             raise RecipeError("a share lies in 0 to 1", where="objective.options.label_drop", value=self.label_drop)
 
@@ -81,7 +78,7 @@ def error(model: Model[Net], images: Images, noise: Images, sigma: Rows, labels:
     return (predict(model, x, sigma, labels) - wanted).square().flatten(1).mean(1)
 
 
-def weight(model: Model[Net], sigma: Rows, weighting: Weighting) -> Rows:
+def weight(model: Model[Net], sigma: Rows, weighting: str) -> Rows:
     """What an error is multiplied with: the wanted weight of the picture's error, times what it is of the net's."""
     if weighting == "native":
         return torch.ones_like(sigma)

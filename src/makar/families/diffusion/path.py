@@ -28,14 +28,18 @@ FLOW_STEPS = 1000
 """What a net on a flow's line is told for "all noise", as diffusers does."""
 
 
-@lru_cache(maxsize=8)
 def ddpm_sigmas(path: DdpmPath) -> Float[Tensor, " steps"]:
-    """Noise over signal at each of a path's steps, rising; computed in float32, as diffusers does."""
-    count = path.num_train_timesteps
-    if path.beta_schedule == "linear":
-        betas = torch.linspace(path.beta_start, path.beta_end, count)
-    elif path.beta_schedule == "scaled_linear":
-        betas = torch.linspace(path.beta_start**0.5, path.beta_end**0.5, count) ** 2
+    """Noise over signal at each of a path's steps, rising."""
+    return rising(path.beta_schedule, path.num_train_timesteps, path.beta_start, path.beta_end)
+
+
+@lru_cache(maxsize=8)
+def rising(schedule: str, count: int, first: float, last: float) -> Float[Tensor, " steps"]:
+    """The levels of a schedule of betas, computed in float32 as diffusers does."""
+    if schedule == "linear":
+        betas = torch.linspace(first, last, count)
+    elif schedule == "scaled_linear":
+        betas = torch.linspace(first**0.5, last**0.5, count) ** 2
     else:
         left = [math.cos((step / count + 0.008) / 1.008 * math.pi / 2) ** 2 for step in range(count + 1)]
         betas = torch.tensor([min(1 - after / now, 0.999) for now, after in zip(left[:-1], left[1:], strict=True)])
