@@ -319,3 +319,16 @@ def seekable(entry: Entry) -> io.BufferedIOBase:
         shutil.copyfileobj(file, copy, 1 << 20)
     copy.seek(0)
     return copy
+
+
+UNPACKERS: Mapping[str, Callable[[Entry], Iterator[Entry | Fault]]] = {
+    ".gz": unpack_gzip,
+    ".tgz": unpack_gzip,
+    ".xz": unpack_xz,
+    ".zst": unpack_zstd,
+    ".zip": unpack_zip,
+    ".whl": unpack_zip,
+    ".tar": unpack_tar,
+    ".deb": unpack_deb,
+}
+"""How each kind of packed file is opened."""

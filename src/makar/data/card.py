@@ -1,5 +1,7 @@
 """The data card: the manifest as a page for people."""
 
+from collections.abc import Sequence
+
 from makar.data.held import SHARE
 from makar.data.store import SPLITS, Count, Manifest
 
@@ -56,25 +58,70 @@ def card(manifest: Manifest) -> str:
             "|---|---|---|",
             *rows,
             "",
-            "Bytes are those of the text as it was read, as UTF-8 with one newline a document. Normalisation (encoding",
-            f"mended, NFC) changed {manifest.mended.documents:,} of the documents kept.",
-            "",
-            "## Splits",
-            "",
-            f"{how}; test documents are normalised and otherwise as they were, never dropped.",
-            f"Validation takes {options.valid_fraction:.1%} of the groups by a hash of the name (seed {options.seed}).",
-            *(PROSE if manifest.kind == "text" else ()),
-            f"Dropped is every repetition: the same text, or a Jaccard similarity of word 5-grams from {options.near}.",
-            "",
-            *(f"- {note}" for note in manifest.notes),
-            "",
-            "## Columns",
-            "",
-            f"`text`{HELD[manifest.kind]},",
-            "`id` (file and place), `group` (what stays on one side of the split), `source`.",
+            *(of_pictures if manifest.kind == "image" else of_texts)(manifest, how),
             "",
         ]
     )
+
+
+def of_texts(manifest: Manifest, how: str) -> Sequence[str]:
+    """What is to be said of texts."""
+    options = manifest.options
+    return [
+        "Bytes are those of the text as it was read, as UTF-8 with one newline a document. Normalisation (encoding",
+        f"mended, NFC) changed {manifest.mended.documents:,} of the documents kept.",
+        "",
+        "## Splits",
+        "",
+        f"{how}; test documents are normalised and otherwise as they were, never dropped.",
+        f"Validation takes {options.valid_fraction:.1%} of the groups by a hash of the name (seed {options.seed}).",
+        *(PROSE if manifest.kind == "text" else ()),
+        f"Dropped is every repetition: the same text, or a Jaccard similarity of word 5-grams from {options.near}.",
+        "",
+        *(f"- {note}" for note in manifest.notes),
+        "",
+        "## Columns",
+        "",
+        f"`text`{HELD[manifest.kind]},",
+        "`id` (file and place), `group` (what stays on one side of the split), `source`.",
+    ]
+
+
+def of_pictures(manifest: Manifest, how: str) -> Sequence[str]:
+    """What is to be said of pictures."""
+    options, facts = manifest.options, manifest.pictures
+    assert facts is not None
+    size = options.pictures.size
+    shape = (
+        f"Each was brought to {size} x {size} pixels (fit {options.pictures.fit}, filter {options.pictures.filter})."
+        if size
+        else f"Sizes are as they were, from {facts.smallest} to {facts.largest} (height, width)."
+    )
+    classes = ", ".join(f"{number} {name}" for number, name in enumerate(facts.classes)) or "none"
+    return [
+        "Bytes are those of the files as they were read. Pictures are stored upright, opaque (on "
+        f"{options.pictures.background}), in sRGB,",
+        f"as PNG with {'one channel' if facts.channels == 1 else 'three channels, or one where they are gray'}. "
+        f"{manifest.mended.documents:,} of those kept were changed by that. {shape}",
+        "`quarantine.jsonl` lists what could not be used, with the reason and what to do about it.",
+        "",
+        f"Classes: {classes}. With a caption: {facts.captions:,}.",
+        "",
+        "## Splits",
+        "",
+        f"{how}; if the source gives a test set, that is it. Test pictures are never dropped.",
+        f"Validation takes {options.valid_fraction:.1%} of the groups by a hash of the name (seed {options.seed}).",
+        "Dropped is every repetition: the same pixels, or perceptual hashes that differ in at most "
+        f"{options.pictures.near} of 64 bits",
+        "where the pictures in small differ little too. So no two that look alike stand on two sides of the split.",
+        "",
+        *(f"- {note}" for note in manifest.notes),
+        "",
+        "## Columns",
+        "",
+        "`image` (bytes, path), `label` (number of the class), `text`, `id` (file and place), `group` (what stays on",
+        "one side of the split), `source`. The library `datasets` opens the Parquet files as they are.",
+    ]
 
 
 def row(name: str, count: Count) -> str:

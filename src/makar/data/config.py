@@ -12,6 +12,38 @@ Ask = Literal["topic", "summary", "docstring", "function", "definition", "disord
 """How prose becomes questions and answers: the rules of `data.ask`."""
 
 
+class PictureOptions(Config):
+    """What becomes of pictures while they are collected.
+
+    Args:
+        size: Side in pixels of the square that every picture is brought to and stored at; None: each stays as it is.
+        fit: Into the square by cutting to the middle, or whole on a canvas of the background.
+        filter: How a picture is made smaller, as Pillow names it.
+        background: What shows where a picture is transparent.
+        near: Bits of 64 by which the perceptual hashes of near-duplicates may differ; 0 for equal pictures alone.
+    """
+
+    size: Annotated[int, Field(ge=8, le=2048)] | None = None
+    fit: Literal["crop", "pad"] = "crop"
+    filter: Literal["nearest", "box", "bilinear", "hamming", "bicubic", "lanczos"] = "lanczos"
+    background: Annotated[str, Field(pattern="^(white|black|gray|#[0-9a-f]{6})$")] = "white"
+    near: Annotated[int, Field(ge=0, le=8)] = 4
+
+
+class Augment(Config):
+    """How rows of pictures vary from epoch to epoch; drawn anew for every row, from the seed and its place.
+
+    Args:
+        flip: Mirror half of the rows, left to right.
+        crop: The least share of the side that a random crop keeps; 1 for no crop.
+        jitter: By how much brightness and contrast vary, as a share.
+    """
+
+    flip: bool = False
+    crop: Annotated[float, Field(ge=0.25, le=1)] = 1.0
+    jitter: Annotated[float, Field(ge=0, le=0.5)] = 0.0
+
+
 class CollectOptions(Config):
     """What to keep of the sources, and how to split it.
 
@@ -24,6 +56,7 @@ class CollectOptions(Config):
         near: Jaccard similarity of word 5-grams from which two documents are near-duplicates: 61% of pairs are found at
             0.7, 95% at 0.8, all from 0.9 on.
         seed: Keys the hash of the groups.
+        pictures: What becomes of pictures, where the sources hold pictures.
         ask: Turn what is kept into questions and answers by these rules; the result is a dataset of conversations,
             or, by "disorder" and it alone, of pairs.
     """
@@ -35,6 +68,7 @@ class CollectOptions(Config):
     min_chars: Annotated[int, Field(ge=0)] = 32
     near: Annotated[float, Field(ge=0.7, le=1)] = 0.7
     seed: int = 0
+    pictures: PictureOptions = Field(default=PictureOptions(), exclude_if=lambda options: options == PictureOptions())
     ask: tuple[Ask, ...] = Field(default=(), exclude_if=lambda rules: not rules)
 
     @model_validator(mode="after")

@@ -5,12 +5,13 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from makar.core.config import parse
 from makar.core.errors import InputError, UserError
 from makar.core.files import read_json, sha256
-from makar.data.document import Document
-from makar.data.store import DOCUMENT, SPLITS, Manifest, batches
+from makar.data.document import Document, Picture
+from makar.data.store import DOCUMENT, PICTURE, SPLITS, Manifest, batches
 
 AGAIN = "collect it again, or copy it again from where it was whole"
 
@@ -55,8 +56,30 @@ class Dataset:
         """The documents of a split, in the order of the corpus.
 
         Raises:
-            InputError: There is no such split, or a shard is missing or damaged.
+            InputError: There is no such split, it holds pictures, or a shard is missing or damaged.
         """
+        if self.manifest.kind == "image":
+            fix = "use it with a family of models that makes pictures"
+            raise InputError("a dataset of pictures, and no text", where=self.path, fix=fix)
+        for batch in self._batches(split):
+            for row in zip(*(batch[name].to_pylist() for name in DOCUMENT.names), strict=True):
+                yield Document(*row, kind=self.manifest.kind)
+
+    def pictures(self, split: str) -> Iterator[Picture]:
+        """The pictures of a split, in the order of their sources.
+
+        Raises:
+            InputError: There is no such split, it holds no pictures, or a shard is missing or damaged.
+        """
+        if self.manifest.kind != "image":
+            fix = "collect pictures"
+            raise InputError("a dataset without pictures", where=self.path, value=self.manifest.kind, fix=fix)
+        for batch in self._batches(split):
+            for image, *row in zip(*(batch[name].to_pylist() for name in PICTURE.names), strict=True):
+                yield Picture(image["bytes"], *row)
+
+    def _batches(self, split: str) -> Iterator[Any]:
+        """The rows of a split, some at a time, from shards whose hashes are right."""
         if split not in SPLITS:
             raise InputError("no such split", where=self.path, value=split, fix=f"one of {', '.join(SPLITS)}")
         for shard in self.manifest.shards:
@@ -69,9 +92,7 @@ class Dataset:
                 if sha256(path) != shard.sha256:
                     raise InputError("a shard is damaged: its hash is not the manifest's", where=path, fix=AGAIN)
                 self.verified.add(shard.path)
-            for batch in batches(path):
-                for row in zip(*(batch[name].to_pylist() for name in DOCUMENT.names), strict=True):
-                    yield Document(*row, kind=self.manifest.kind)
+            yield from batches(path)
 
     def texts(self, split: str) -> Iterator[str]:
         """The texts of a split, in the order of the corpus."""
@@ -79,5 +100,5 @@ class Dataset:
             yield document.text
 
     def bytes(self, split: str) -> int:
-        """The bytes of a split as UTF-8, with one newline a document: what bits per byte divide by."""
+        """The bytes of a split: texts as UTF-8, one newline each, what bits per byte divide by; pictures as PNG."""
         return self.manifest.kept[split].bytes

@@ -3,7 +3,7 @@
 A document goes if an earlier one is the same; the documents of the test set come before all others and never go.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from enum import IntEnum
 from pathlib import Path
 
@@ -82,7 +82,7 @@ def judge(
 
 
 def spill(
-    files: Sequence[Path], blocks: Iterator[tuple[UInt64[np.ndarray, "rows files"], Integer[np.ndarray, ""]]]
+    files: Sequence[Path], blocks: Iterable[tuple[UInt64[np.ndarray, "rows files"], Integer[np.ndarray, ""] | int]]
 ) -> None:
     """Append (hash, row) records to one file a column."""
     handles = [path.open("wb") for path in files]
@@ -99,22 +99,27 @@ def spill(
 
 
 def pairs_of(
-    path: Path, test: Bool[np.ndarray, " rows"], gone: Bool[np.ndarray, " rows"] | None = None, depth: int = 0
+    path: Path,
+    test: Bool[np.ndarray, " rows"],
+    gone: Bool[np.ndarray, " rows"] | None = None,
+    depth: int = 0,
+    reach: int = REACH,
 ) -> Iterator[Pairs]:
-    """Pairs of rows with equal hashes, each row with up to 32 before it; the file is used up.
+    """Pairs of rows with equal hashes, each row with up to `reach` before it; the file is used up.
 
     Args:
         path: Records; more than fit are first dealt to 16 files by the next four bits of the hash.
         test: Rows that come before all others, so that the first of the others meets one of them.
         gone: Rows to leave out.
         depth: How many times they have been dealt already.
+        reach: Earlier members of a run that each row is paired with.
     """
     if path.stat().st_size > IN_MEMORY * RECORD.itemsize and depth < 16:
         ways = [path.with_name(f"{path.name}-{way:x}") for way in range(WAYS)]
         deal(path, ways, depth)
         path.unlink()
         for way in ways:
-            yield from pairs_of(way, test, gone, depth + 1)
+            yield from pairs_of(way, test, gone, depth + 1, reach)
         return
     records = np.fromfile(path, RECORD)
     path.unlink()
@@ -122,8 +127,10 @@ def pairs_of(
         records = records[~gone[records["row"]]]
     records = records[np.lexsort((records["row"], ~test[records["row"]], records["hash"]))]
     hashes, rows = records["hash"], records["row"].astype(np.int64)
-    for back in range(1, REACH + 1):
-        same = np.flatnonzero(hashes[back:] == hashes[:-back])
+    same = np.arange(len(rows))
+    for back in range(1, reach + 1):
+        same = same[same + back < len(rows)]  # what equals the one so far behind it equals all between
+        same = same[hashes[same + back] == hashes[same]]
         if not len(same):
             return
         yield np.stack((rows[same], rows[same + back]), 1)

@@ -1,4 +1,4 @@
-"""What readers give: a document, or the reason why there is none."""
+"""What readers give: a document or a picture, or the reason why there is none."""
 
 from dataclasses import dataclass
 
@@ -20,6 +20,27 @@ class Document:
     group: str
     source: str
     kind: str = "text"
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One picture and where it comes from.
+
+    Args:
+        image: The file, as PNG of mode L or RGB.
+        label: The number of its class, if its set has classes.
+        text: Its caption, if it has one.
+        id: Unique in the dataset: the file, and the place in it.
+        group: What must stay on one side of a split.
+        source: The source as the user named it.
+    """
+
+    image: bytes
+    label: int | None
+    text: str | None
+    id: str
+    group: str
+    source: str
 
 
 @dataclass(frozen=True)

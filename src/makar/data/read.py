@@ -9,14 +9,17 @@ from dataclasses import replace
 from typing import Any
 
 from makar.core.errors import InputError
-from makar.data.archives import Entry, seekable, unpack_deb, unpack_gzip, unpack_tar, unpack_xz, unpack_zip, unpack_zstd
+from makar.data.archives import UNPACKERS, Entry, seekable
 from makar.data.benchmarks import SUFFIXES, refuse_benchmark
 from makar.data.chats import FORMATS, Unfit, as_line, kind_of, recognise
 from makar.data.document import Document, Fault
 from makar.data.poems import read_poems
 
 BLOCK, PIECE, RECORD = 1 << 20, 100_000, 64 << 20
-"""Bytes read at once; characters from which a file is cut into pieces; bytes of the longest line of JSON."""
+"""Bytes read at once; characters from which a file is cut into pieces; bytes of the longest line of JSON or row."""
+
+GROUP, VALUES = 1 << 30, 1 << 27
+"""Bytes that what is read of a Parquet row group may unpack to, and how many values it may hold."""
 
 Item = Document | Fault | Entry
 
@@ -151,22 +154,82 @@ def read_csv(entry: Entry, source: str) -> Iterator[Item]:
 
 
 def read_parquet(entry: Entry, source: str) -> Iterator[Item]:
-    """A table: a document a row."""
+    """A table: a document a row. Its metadata is believed only where it asks for little."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     with seekable(entry) as file:
         try:
-            table = pq.ParquetFile(file)
-            names = table.schema_arrow.names
+            metadata = pq.read_metadata(file)
+            names = metadata.schema.to_arrow_schema().names
             wanted = [name for name in ("text", "group") if name in names] if "text" in names else names
+            leaves = [k for k in range(metadata.num_columns) if metadata.schema.column(k).path.split(".")[0] in wanted]
+            strings = [metadata.schema.column(k) for k in leaves]
+            # What is stored once and said a million times stays once in memory until it has been counted.
+            once = [leaf.path for leaf in strings if leaf.logical_type.type == "STRING"]
+            table = pq.ParquetFile(file, read_dictionary=once)
             number = 0
-            for batch in table.iter_batches(batch_size=1024, columns=wanted):
-                for row in batch.to_pylist():
-                    number += 1
-                    yield record(row, entry.name, number, source)
+            for group in range(metadata.num_row_groups):
+                check_group(entry, [metadata.row_group(group).column(k) for k in leaves], group)
+                for batch in table.iter_batches(1024, row_groups=[group], columns=wanted, use_threads=False):
+                    for row in rows_of(batch, entry):
+                        number += 1
+                        yield record(row, entry.name, number, source)
         except (pa.ArrowException, OSError, UnicodeDecodeError) as fault:
             raise InputError(f"not valid Parquet: {fault}", where=entry.name, fix="copy it again") from None
+
+
+def check_group(entry: Entry, chunks: list[Any], number: int) -> None:
+    """Refuse a row group that says that it needs more memory than there should be to read it.
+
+    Raises:
+        InputError: Says how much, and what the limit is.
+    """
+    size, values = sum(chunk.total_uncompressed_size for chunk in chunks), sum(chunk.num_values for chunk in chunks)
+    if not 0 <= size <= GROUP or not 0 <= values <= VALUES:
+        raise InputError(
+            f"a row group of more than {GROUP >> 20} MiB or {VALUES >> 20} Mi values",
+            where=f"{entry.name}, row group {number}",
+            value=f"{size >> 20} MiB, {values >> 20} Mi values",
+            fix="write it with smaller row groups, or do not trust it",
+        )
+
+
+def rows_of(batch: Any, entry: Entry) -> Iterator[dict[str, Any]]:
+    """The rows of a batch as plain data, counted before they take memory; many long ones are taken one by one.
+
+    Raises:
+        InputError: The file or one of its rows is larger than any honest text.
+    """
+    size = expanded(batch.to_struct_array())
+    entry.budget.spend(size)
+    if size <= RECORD:
+        yield from batch.to_pylist()
+        return
+    for k in range(len(batch)):
+        row = batch.slice(k, 1)
+        if expanded(row.to_struct_array()) > RECORD:
+            raise InputError("a row of more than 64 MiB", where=entry.name, fix="split the file into smaller records")
+        yield from row.to_pylist()
+
+
+def expanded(array: Any) -> int:
+    """The bytes of an array's values once each is written out."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    if isinstance(array, pa.DictionaryArray):
+        lengths = pc.call_function("binary_length", [array.dictionary])
+        said = pc.call_function("sum", [lengths.cast("int64").take(array.indices)]).as_py()
+        return array.indices.nbytes + (said or 0)
+    if pa.types.is_struct(array.type):
+        return len(array) + sum(map(expanded, array.flatten()))
+    if pa.types.is_map(array.type):
+        first, last = array.offsets[0].as_py(), array.offsets[-1].as_py()
+        return len(array) + sum(expanded(inner.slice(first, last - first)) for inner in (array.keys, array.items))
+    if pa.types.is_nested(array.type):
+        return len(array) + expanded(array.flatten())
+    return array.nbytes
 
 
 def record(row: Any, name: str, number: int, source: str, place: str = "row") -> Document | Fault:
@@ -211,6 +274,12 @@ CODE = frozenset((
 ))  # fmt: skip
 """What is read as text but is not prose: it is never repaired beyond its encoding."""
 
+
+def unpacker(unpack: Callable[[Entry], Iterator[Entry | Fault]]) -> Callable[[Entry, str], Iterator[Item]]:
+    """The reader of a packed file."""
+    return lambda entry, _: unpack(entry)
+
+
 READERS: dict[str, Callable[[Entry, str], Iterator[Item]]] = {
     **dict.fromkeys((".txt", ".md", *sorted(CODE)), read_text),
     ".jsonl": read_jsonl,
@@ -218,13 +287,6 @@ READERS: dict[str, Callable[[Entry, str], Iterator[Item]]] = {
     ".parquet": read_parquet,
     ".pkl": read_poems,
     ".pkl.compress": read_poems,
-    ".gz": lambda entry, _: unpack_gzip(entry),
-    ".tgz": lambda entry, _: unpack_gzip(entry),
-    ".xz": lambda entry, _: unpack_xz(entry),
-    ".deb": lambda entry, _: unpack_deb(entry),
-    ".zst": lambda entry, _: unpack_zstd(entry),
-    ".zip": lambda entry, _: unpack_zip(entry),
-    ".whl": lambda entry, _: unpack_zip(entry),
-    ".tar": lambda entry, _: unpack_tar(entry),
+    **{suffix: unpacker(unpack) for suffix, unpack in UNPACKERS.items()},
 }
 """How each kind of file is read."""

@@ -2,7 +2,6 @@
 
 import shutil
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import islice
@@ -23,6 +22,7 @@ from makar.data.config import CollectOptions
 from makar.data.dedup import REASONS as DUPLICATES
 from makar.data.dedup import Verdict, find_duplicates
 from makar.data.document import Document, Fault, size
+from makar.data.faults import Faults
 from makar.data.fetch import Fetched, documents
 from makar.data.held import SHARE, Held, hold, overlap
 from makar.data.minhash import signatures
@@ -47,8 +47,6 @@ from makar.data.store import (
 
 COLUMNS = ["text", "id", "group", "source"]
 SHARED = "shares much of its text with a held-out document"
-TOLD = 5
-"""Things of one kind that cannot be read and are told one by one."""
 
 
 @dataclass(frozen=True)
@@ -106,30 +104,23 @@ def read_all(work: Work) -> dict[str, Any]:
     done = parts(folder)
     place: dict[str, Any] = part_notes(done[-1])["place"] if done else start_of(0, None)
     held: list[Document] = []
-    faults: dict[str, Count] = {}
-    told: Counter[str] = Counter()
-    number, bytes_held = len(done), 0
+    faults, number, bytes_held = Faults(work.say), len(done), 0
 
     def flush() -> None:
         nonlocal number, bytes_held
         columns: dict[str, Any] = {name: [getattr(document, name) for document in held] for name in COLUMNS}
         columns["bytes"] = np.array([size(document.text) for document in held], np.int64)
-        write_part(folder / f"{number:08}.parquet", columns, {"place": place, "faults": plain(faults)})
+        write_part(folder / f"{number:08}.parquet", columns, {"place": place, "faults": faults.take()["faults"]})
         number, bytes_held = number + 1, 0
         held.clear()
-        faults.clear()
 
     while place["source"] < len(work.sources):
         source = work.sources[place["source"]]
         for item in islice(documents(source), place["items"], None):
             place["items"] += 1
             if isinstance(item, Fault):
-                faults[item.reason] = faults.get(item.reason, Count()) + Count(documents=1, bytes=item.bytes)
+                faults.add(item)
                 place["fault"] = place["fault"] or asdict(item)
-                told[item.reason] += 1
-                if told[item.reason] <= TOLD:
-                    more = "; more of these are only counted" if told[item.reason] == TOLD else ""
-                    work.say(f"{item.where}: {item.reason}; {item.fix}{more}")
                 continue
             place["kind"] = place["kind"] or item.kind
             if item.kind != place["kind"]:
@@ -293,7 +284,7 @@ def write_all(work: Work) -> dict[str, Any]:
             kept_raw[name], kept[name] = kept_raw[name] + count, kept[name] + now
             mended += now if row["changed"] else Count()
             for document in made:
-                writers[name].add(document.text, document.id, document.group, document.source)
+                writers[name].add((document.text, document.id, document.group, document.source), size(document.text))
         for writer in writers.values():
             writer.close()
         for name, fraction in zip(SPLITS, (1, work.options.valid_fraction, work.options.test_fraction), strict=True):

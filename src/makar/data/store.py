@@ -15,13 +15,26 @@ from makar.core.config import Config
 from makar.core.files import sha256, write_atomic
 from makar.data.chats import Kind
 from makar.data.config import CollectOptions
-from makar.data.document import size
 
 SPLITS = ("train", "valid", "test")
 SHARD_BYTES, PART_BYTES, GROUP_BYTES = 64 << 20, 8 << 20, 4 << 20
-"""Bytes of text in a shard, in a part of the work, in a row group."""
+"""Bytes of documents in a shard, in a part of the work, in a row group."""
 
 DOCUMENT = pa.schema([("text", pa.string()), ("id", pa.string()), ("group", pa.string()), ("source", pa.string())])
+
+PICTURE = pa.schema([
+    ("image", pa.struct([("bytes", pa.binary()), ("path", pa.string())])), ("label", pa.int64()), ("text", pa.string()),
+    ("id", pa.string()), ("group", pa.string()), ("source", pa.string()),
+])  # fmt: skip
+"""The columns of a dataset of pictures: the file as PNG, the number of its class, its caption."""
+
+
+def picture_schema(classes: Sequence[str]) -> Any:
+    """The columns, with the note by which the library `datasets` knows pictures and classes as such."""
+    strings = {name: {"dtype": "string", "_type": "Value"} for name in ("text", "id", "group", "source")}
+    label = {"names": list(classes), "_type": "ClassLabel"} if classes else {"dtype": "int64", "_type": "Value"}
+    features = {"image": {"_type": "Image"}, "label": label, **strings}
+    return PICTURE.with_metadata({"huggingface": json.dumps({"info": {"features": features}})})
 
 
 class Count(Config):
@@ -53,23 +66,44 @@ class Shard(Config):
     bytes: int
 
 
+class PictureFacts(Config):
+    """What the pictures of a dataset are like.
+
+    Args:
+        classes: Their names; a label is a place among them. Empty if there are no labels.
+        channels: 1 if all are gray, else 3.
+        smallest: The least height and width.
+        largest: The greatest height and width.
+        captions: How many have a text.
+    """
+
+    classes: tuple[str, ...]
+    channels: Literal[1, 3]
+    smallest: tuple[int, int]
+    largest: tuple[int, int]
+    captions: int
+
+
 class Manifest(Config):
     """What went into a dataset and what became of it; `read` is the sum of `kept_raw` and `dropped`, always.
 
     Args:
-        kind: "text" for prose; else which records of `data.chats` the texts are. A manifest of prose does not say it.
+        kind: "text" for prose, "image" for pictures; else which records of `data.chats` the texts are. A manifest of
+            prose does not say it.
         sources: In the order given.
         options: The settings.
         read: What the sources held, as read.
         kept_raw: What was kept, by split, in the bytes that were read.
         kept: The same documents, in the bytes that are stored.
         dropped: What was dropped, by reason, in the bytes that were read.
-        mended: The kept documents whose text normalisation changed.
+        mended: The kept documents whose text normalisation changed; of pictures, those that are stored otherwise than
+            their files said.
+        pictures: What the pictures are like, in a dataset of pictures.
         notes: What a reader of a figure made from this dataset should know.
     """
 
     format: Literal[1] = 1
-    kind: Kind = Field("text", exclude_if=lambda kind: kind == "text")
+    kind: Kind | Literal["image"] = Field("text", exclude_if=lambda kind: kind == "text")
     sources: list[SourceRecord]
     options: CollectOptions
     read: Count
@@ -77,6 +111,7 @@ class Manifest(Config):
     kept: dict[str, Count]
     dropped: dict[str, Count]
     mended: Count
+    pictures: PictureFacts | None = Field(default=None, exclude_if=lambda facts: facts is None)
     shards: list[Shard]
     notes: list[str]
 
@@ -126,21 +161,21 @@ def parts(folder: Path) -> list[Path]:
 
 
 class ShardWriter:
-    """The shards of one split, a new one every 64 MiB of text."""
+    """The shards of one split, a new one every 64 MiB."""
 
-    def __init__(self, folder: Path, split: str) -> None:
-        self.folder, self.split = folder, split
+    def __init__(self, folder: Path, split: str, schema: Any = DOCUMENT) -> None:
+        self.folder, self.split, self.schema = folder, split, schema
         self.shards: list[Shard] = []
-        self.rows: list[tuple[str, str, str, str]] = []
+        self.rows: list[tuple[Any, ...]] = []
         self.held, self.documents, self.bytes = 0, 0, 0
         self.file: Any = None
         self.writer: Any = None
         (folder / split).mkdir(parents=True)
 
-    def add(self, text: str, id: str, group: str, source: str) -> None:  # noqa: A002
-        """One more document."""
-        self.rows.append((text, id, group, source))
-        self.held += size(text)
+    def add(self, row: tuple[Any, ...], bytes: int) -> None:  # noqa: A002
+        """One more document, its columns in the order of the schema."""
+        self.rows.append(row)
+        self.held += bytes
         if self.held >= GROUP_BYTES:
             self.flush()
             if self.bytes >= SHARD_BYTES:
@@ -150,9 +185,10 @@ class ShardWriter:
         """Write what is held as a row group."""
         if self.writer is None:
             self.file = self.path().open("wb")
-            self.writer = pq.ParquetWriter(self.file, DOCUMENT, compression="zstd")
-        columns = list(zip(*self.rows, strict=True)) or [()] * 4
-        self.writer.write_table(pa.table([pa.array(column, pa.string()) for column in columns], schema=DOCUMENT))
+            self.writer = pq.ParquetWriter(self.file, self.schema, compression="zstd")
+        columns = list(zip(*self.rows, strict=True)) or [()] * len(self.schema)
+        arrays = [pa.array(column, field.type) for column, field in zip(columns, self.schema, strict=True)]
+        self.writer.write_table(pa.table(arrays, schema=self.schema))
         self.documents, self.bytes = self.documents + len(self.rows), self.bytes + self.held
         self.rows, self.held = [], 0
 

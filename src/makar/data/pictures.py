@@ -1,0 +1,233 @@
+"""One picture, decoded without trusting it: bounded in pixels and time, upright, opaque, sRGB, of the size asked for.
+
+What comes out is of mode L (one channel) or RGB, eight bits. Formats are those of `FORMATS`; nothing else is tried.
+"""
+
+import importlib.util
+import io
+import struct
+import time
+import warnings
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from jaxtyping import UInt8
+
+from makar.core.errors import UserError
+from makar.data.config import PictureOptions
+from makar.data.document import Fault
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "PPM")
+MAX_BYTES, MAX_PIXELS, SECONDS = 256 << 20, 1 << 26, 20.0
+"""The largest file, the most pixels (8192 x 8192), and how long one picture may take to decode."""
+
+DAMAGE = (
+    OSError, SyntaxError, ValueError, EOFError, LookupError, TypeError, ArithmeticError, AttributeError, RuntimeError,
+    MemoryError, struct.error,
+)  # fmt: skip
+"""What Pillow raises over bytes that it does not expect."""
+
+
+@dataclass(frozen=True)
+class Still:
+    """One picture as it is stored.
+
+    Args:
+        image: Of mode L or RGB.
+        changed: Whether it looks, or is stored, otherwise than its file said.
+    """
+
+    image: "Image"
+    changed: bool
+
+
+class Unusable(Exception):
+    """A picture that is whole and yet none that can be learned from: a reason, and what to do."""
+
+    def __init__(self, reason: str, fix: str) -> None:
+        super().__init__(reason)
+        self.reason, self.fix = reason, fix
+
+
+class Timed(io.BytesIO):
+    """Bytes that cannot be read any more once the time is over: decoders ask for them piece by piece."""
+
+    def __init__(self, data: bytes, seconds: float) -> None:
+        super().__init__(data)
+        self.end = time.monotonic() + seconds
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        """What comes next.
+
+        Raises:
+            TimeoutError: The time is over.
+        """
+        if time.monotonic() > self.end:
+            raise TimeoutError
+        return super().read(size)
+
+
+def decode(data: bytes, where: str, options: PictureOptions) -> Still | Fault:
+    """A file's bytes to a picture, or why there is none.
+
+    Args:
+        data: The file, in one of `FORMATS`.
+        where: For messages.
+        options: Size, fit, filter, background.
+    """
+    from PIL import Image, UnidentifiedImageError
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Pillow's remarks on odd metadata
+        try:
+            with Image.open(Timed(data, SECONDS), formats=FORMATS) as image:
+                check(image)
+                image.load()
+                plain, changed = standard(image, options.background)
+            fitted = fit(plain, options)
+            return Still(fitted, changed or fitted is not plain)
+        except Unusable as fault:
+            reason, fix = fault.reason, fault.fix
+        except Image.DecompressionBombError:
+            reason, fix = "too many pixels", f"make it smaller than {MAX_PIXELS:,} pixels"
+        except TimeoutError:
+            reason, fix = f"takes more than {SECONDS:.0f} s to decode", "leave it out"
+        except UnidentifiedImageError:
+            reason, fix = "not a picture of a known format", f"give {', '.join(FORMATS)}"
+        except DAMAGE:
+            reason, fix = "truncated or damaged picture", "copy or download it again"
+    return Fault(reason, where, len(data), fix)
+
+
+def check(image: "Image") -> None:
+    """Refuse from the header alone what must not be decoded.
+
+    Raises:
+        Unusable: It has too many pixels, or several frames.
+    """
+    if image.width * image.height > MAX_PIXELS:
+        raise Unusable("too many pixels", f"make it smaller than {MAX_PIXELS:,} pixels")
+    if getattr(image, "is_animated", False) and image.format != "MPO":  # a camera's file with a second view inside
+        raise Unusable("animated, or of several pages", "give one frame as a file of its own")
+
+
+def standard(image: "Image", background: str) -> tuple["Image", bool]:
+    """Upright, eight bits, sRGB, opaque; and whether anything of that had to be done.
+
+    Args:
+        image: Loaded.
+        background: The colour behind transparent parts.
+    """
+    from PIL import ExifTags, Image, ImageOps
+
+    start, turned = image.mode, image.getexif().get(ExifTags.Base.Orientation, 1) != 1
+    image = ImageOps.exif_transpose(image)
+    if image.mode.startswith("I;16"):
+        wide = np.asarray(image).astype(np.uint32)
+        profile, size = image.info.get("icc_profile"), image.size
+        image = Image.frombytes("L", size, ((wide + 128) // 257).astype(np.uint8).tobytes())
+        image.info["icc_profile"] = profile
+    if image.mode in ("I", "F"):
+        raise Unusable("more than 16 bits a channel", "convert it to 8 or 16 bits")
+    profile = image.info.get("icc_profile")
+    gray = image.mode in ("1", "L", "LA", "La")
+    alpha = None
+    if image.has_transparency_data:
+        image = image.convert("LA" if gray else "RGBA")
+        alpha = image.getchannel("A")
+        image = image.convert("L" if gray else "RGB")
+    elif image.mode != "CMYK":  # whose profile must see its own four channels
+        image = image.convert("L" if gray else "RGB")
+    if profile:
+        image = to_srgb(image, profile)
+    image = image.convert("L" if gray else "RGB")
+    if alpha is not None:
+        image = over(image, alpha, background)
+    return image, turned or bool(profile) or alpha is not None or start not in ("L", "RGB")
+
+
+def to_srgb(image: "Image", profile: bytes) -> "Image":
+    """A picture's colours as sRGB; those of a profile that cannot be read are taken for sRGB, as browsers do."""
+    from PIL import ImageCms
+
+    try:
+        found = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+        if "srgb" in ImageCms.getProfileDescription(found).lower():
+            return image
+        changed = ImageCms.profileToProfile(image, found, ImageCms.createProfile("sRGB"), outputMode="RGB")
+    except (ImageCms.PyCMSError, OSError, ValueError, TypeError):
+        return image
+    return changed or image
+
+
+def over(image: "Image", alpha: "Image", background: str) -> "Image":
+    """A picture on a coloured ground; a gray one on a gray ground stays gray."""
+    from PIL import Image, ImageColor
+
+    colour = ImageColor.getrgb(background)[:3]
+    if image.mode == "L" and len(set(colour)) > 1:
+        image = image.convert("RGB")
+    ground = Image.new(image.mode, image.size, colour[0] if image.mode == "L" else colour)
+    return Image.composite(image, ground, alpha)
+
+
+def fit(image: "Image", options: PictureOptions) -> "Image":
+    """A picture brought into the square that was asked for; the picture itself if it has that size, or none was.
+
+    Raises:
+        Unusable: It is smaller than the square that it would be cut to: to enlarge would teach blur.
+    """
+    from PIL import Image, ImageColor
+
+    size = options.size
+    if size is None or image.size == (size, size):
+        return image
+    resample = Image.Resampling[options.filter.upper()]
+    width, height = image.size
+    if options.fit == "crop":
+        side = min(width, height)
+        if side < size:
+            raise Unusable(f"smaller than {size} pixels", "choose a smaller size, or fit='pad'")
+        left, top = (width - side) // 2, (height - side) // 2
+        return image.resize((size, size), resample, box=(left, top, left + side, top + side))
+    scale = min(1.0, size / max(width, height))
+    small = image.resize((max(1, round(width * scale)), max(1, round(height * scale))), resample)
+    colour = ImageColor.getrgb(options.background)[:3]
+    if small.mode == "L" and len(set(colour)) > 1:
+        small = small.convert("RGB")
+    canvas = Image.new(small.mode, (size, size), colour[0] if small.mode == "L" else colour)
+    canvas.paste(small, ((size - small.width) // 2, (size - small.height) // 2))
+    return canvas
+
+
+def from_array(pixels: UInt8[np.ndarray, "height width"], where: str, options: PictureOptions) -> Still | Fault:
+    """A gray picture that is an array already."""
+    from PIL import Image
+
+    image = Image.fromarray(pixels)
+    try:
+        fitted = fit(image, options)
+    except Unusable as fault:
+        return Fault(fault.reason, where, pixels.nbytes, fault.fix)
+    return Still(fitted, fitted is not image)
+
+
+def to_png(image: "Image") -> bytes:
+    """A picture as PNG, without any metadata."""
+    memory = io.BytesIO()
+    image.save(memory, "PNG")
+    return memory.getvalue()
+
+
+def need_pillow() -> None:
+    """Say how to install what reads pictures, if it is not there.
+
+    Raises:
+        UserError: Pillow is not installed.
+    """
+    if importlib.util.find_spec("PIL") is None:
+        raise UserError("Pillow is not installed", fix="pip install 'makar[images]'")
