@@ -68,6 +68,75 @@ def test_a_parquet_file_that_holds_no_text_in_its_strings_is_an_error(tmp_path):
         items(tmp_path / "a.parquet")
 
 
+def peak_of(path) -> tuple[str, int]:
+    """What a file is refused for, and the bytes that Arrow took for it."""
+    usual = pa.default_memory_pool()
+    pa.set_memory_pool(pool := pa.proxy_memory_pool(usual))
+    try:
+        with pytest.raises(InputError) as fault:
+            items(path)
+    finally:
+        pa.set_memory_pool(usual)
+    return str(fault.value), pool.max_memory()
+
+
+def test_a_table_that_unpacks_to_too_much_is_refused_in_little_memory(tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "GROUP", 1 << 20)
+    path = tmp_path / "a.parquet"
+    table = pa.table({"text": ["x" * (1 << 21)], "other": ["y" * 10]})
+    pq.write_table(table, path, compression="zstd", use_dictionary=False)
+    assert path.stat().st_size < 3000
+    with pytest.raises(InputError, match=r"a\.parquet, row group 0: a row group of more than 1 MiB .*2 MiB"):
+        items(path)
+    monkeypatch.setattr(module, "GROUP", 1 << 22)
+    assert len(items(path)) == 1
+    monkeypatch.setattr(module, "VALUES", 0)
+    with pytest.raises(InputError, match="values"):
+        items(path)
+
+
+@pytest.mark.parametrize("nested", [False, True], ids=["rows", "a list in one row"])
+def test_one_string_said_a_thousand_times_over_is_a_bomb(tmp_path, nested):
+    path, times = tmp_path / "a.parquet", 4000
+    said = pa.DictionaryArray.from_arrays(pa.array([0] * times, pa.int32()), pa.array(["x" * (1 << 20)]))
+    if nested:
+        said = pa.ListArray.from_arrays(pa.array([0, times], pa.int32()), said)
+    pq.write_table(pa.table({"prompt": said, "text": said} if nested else {"text": said}), path, compression="zstd")
+    assert path.stat().st_size < 30_000
+    said, peak = peak_of(path)
+    assert "decompression bomb" in said
+    assert peak < 64 << 20, "4 GB, written out"
+
+
+def test_a_table_of_long_and_repeated_texts_comes_back(tmp_path, monkeypatch):
+    texts = ["moon " * 300_000, *(f"line {k % 7}" for k in range(3000)), None, "café"]
+    turns = [[{"role": "user", "content": f"q{k % 5}"}, {"role": "assistant", "content": "a"}] for k in range(3000)]
+    pq.write_table(pa.table({"text": texts}), tmp_path / "a.parquet", row_group_size=1500)
+    pq.write_table(pa.table({"messages": turns}), tmp_path / "b.parquet")
+    for limit in (module.RECORD, 1 << 21):  # the second: row by row
+        monkeypatch.setattr(module, "RECORD", limit)
+        assert [getattr(item, "text", None) for item in items(tmp_path / "a.parquet")] == texts
+        found = [json.loads(item.text)["messages"] for item in items(tmp_path / "b.parquet")]
+        assert found == turns
+    monkeypatch.setattr(module, "RECORD", 1 << 20)
+    with pytest.raises(InputError, match="a row of more than 64 MiB"):
+        items(tmp_path / "a.parquet")
+
+
+def test_every_kind_of_column_is_counted_slice_by_slice(tmp_path):
+    columns = {
+        "text": pa.array(["seven b"] * 9, pa.large_string()),
+        "map": pa.array([[("key", "one"), ("b", "two")]] * 9, pa.map_(pa.string(), pa.string())),
+        "list": pa.array([["x" * 100] * 3] * 9, pa.large_list(pa.large_string())),
+    }
+    pq.write_table(pa.table(columns), tmp_path / "a.parquet")
+    once = ["text", "map.key_value.value", "list.list.element"]
+    (batch,) = pq.read_table(tmp_path / "a.parquet", read_dictionary=once).to_batches()
+    whole, part = (module.expanded(rows.to_struct_array()) for rows in (batch, batch.slice(3, 3)))
+    assert 9 * 300 < whole < 9 * 400
+    assert part == pytest.approx(whole / 3, rel=0.05)
+
+
 def test_an_unknown_suffix_is_a_fault_that_names_the_known(tmp_path):
     for name in ("a.xyz", "README"):
         (fault,) = items(tmp_path / name, "hello")
