@@ -38,7 +38,7 @@ def to_picture(values: Float[Tensor, "channels high wide"]) -> Image:
     if mode is None:
         raise InputError("no picture has so many channels", value=len(levels), fix=f"there are: {list(MODES)}")
     plain = levels.permute(1, 2, 0).numpy()
-    return pillow().fromarray(plain[..., 0] if mode == "L" else np.ascontiguousarray(plain), mode=None)
+    return pillow().fromarray(plain[..., 0] if mode == "L" else np.ascontiguousarray(plain))
 
 
 def to_values(picture: Any, channels: int) -> Float[Tensor, "channels high wide"]:

@@ -1,11 +1,11 @@
 """How to make a picture: the settings of one answer; imports no torch."""
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from makar.core.config import Config
+from makar.core.config import Config, nearest
 
 SamplerName = Literal[
     "ddpm", "ddim", "euler", "euler_ancestral", "heun", "dpmpp_2m", "dpmpp_2m_sde", "unipc", "lcm"
@@ -45,10 +45,18 @@ NAMES: Mapping[str, SamplerName] = {
 
 
 def our_name(name: Any) -> Any:
-    """Our name of a sampler, whoever's name is given; what nobody knows stays as it is."""
-    if not isinstance(name, str):
+    """Our name of a sampler, whoever's name is given.
+
+    Raises:
+        ValueError: Nobody calls one so; with the nearest name.
+    """
+    ours = get_args(SamplerName)
+    if not isinstance(name, str) or name in ours:
         return name
-    return NAMES.get(name) or NAMES.get(name.lower(), name.lower())
+    found = NAMES.get(name) or NAMES.get(name.lower(), name.lower())
+    if found not in ours:
+        raise ValueError(nearest(name, [*ours, *NAMES]))
+    return found
 
 
 class DiffusionSettings(Config):
