@@ -1,16 +1,12 @@
 """Rows of tensors in memory, in an order shuffled anew each epoch, without end."""
 
-from functools import lru_cache
 from typing import final
 
-import numpy as np
 import torch
-from jaxtyping import Int64
-from torch import Tensor
 
 from makar.core.errors import InputError
 from makar.core.nouns import Batch
-from makar.core.random import numpy_rng
+from makar.data.order import Order
 
 
 @final
@@ -31,7 +27,7 @@ class TensorSource:
             raise InputError("a table needs rows, and all its columns the same number", value=lengths)
         self.columns, self.seed = columns, seed
         self.length = next(iter(lengths.values()))
-        self._epoch = lru_cache(maxsize=2)(self._shuffle)  # two: a batch may lie across a border
+        self._order = Order(self.length, seed)
 
     @property
     def epoch_rows(self) -> float:
@@ -40,16 +36,5 @@ class TensorSource:
 
     def batch(self, step: int, size: int) -> Batch:
         """Rows `step * size` to `step * size + size` of the stream of shuffled epochs."""
-        rows = self._rows(step * size, size)
+        rows = torch.from_numpy(self._order.rows(step * size, size))
         return {name: column[rows] for name, column in self.columns.items()}
-
-    def _rows(self, begin: int, count: int) -> Int64[Tensor, " count"]:
-        parts: list[np.ndarray] = []
-        while count:
-            epoch, offset = divmod(begin, self.length)
-            parts.append(self._epoch(epoch)[offset : offset + count])
-            begin, count = begin + len(parts[-1]), count - len(parts[-1])
-        return torch.from_numpy(np.concatenate(parts))
-
-    def _shuffle(self, epoch: int) -> Int64[np.ndarray, " rows"]:
-        return numpy_rng(self.seed, "rows", epoch).permutation(self.length)

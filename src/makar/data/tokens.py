@@ -4,8 +4,6 @@ A folder of `tokens-00000.bin` ... (little-endian uint16, or uint32 for a vocabu
 (uint64: where each document starts, and the end) and `meta.json` (counts, the SHA-256 of each file and of itself).
 """
 
-import hashlib
-import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -16,8 +14,9 @@ from typing import Any, final
 import numpy as np
 from jaxtyping import Int64, Integer
 
-from makar.core.errors import InputError, UserError
-from makar.core.files import folder_atomic, read_json, sha256, write_json
+from makar.core.errors import InputError
+from makar.core.files import folder_atomic
+from makar.data.hashed import HashedFile, check_files, read_meta, write_meta
 
 SHARD_TOKENS = 2**28
 CHUNK_CHARACTERS = 2**20
@@ -50,24 +49,12 @@ class TokenShards:
             InputError: A file is missing, truncated or damaged, or the tokens come from another tokenizer.
         """
         again = f"remove {path} and run the same command again: the text is then encoded anew"
-        try:
-            meta = read_json(path / "meta.json")
-        except UserError as fault:
-            raise InputError(fault.what, where=fault.where, fix=again) from None
-        if not isinstance(meta, dict) or meta.get("sha256") != fingerprint(meta):
-            raise InputError("the description of the token shards is damaged", where=path / "meta.json", fix=again)
+        meta = read_meta(path, "token", again)
         if meta["tokenizer"] != tokenizer_hash:
             raise InputError(
                 "these tokens come from another tokenizer", where=path, value=meta["tokenizer"][:12], fix=again
             )
-        for name, found in meta["files"].items():
-            file = path / name
-            size = file.stat().st_size if file.is_file() else None
-            if size != found["bytes"]:
-                what = "token shard is missing" if size is None else f"token shard is not {found['bytes']} bytes long"
-                raise InputError(what, where=file, value=size, fix=again)
-            if sha256(file) != found["sha256"]:
-                raise InputError("token shard is damaged: its SHA-256 differs", where=file, fix=again)
+        check_files(path, meta, "token", again)
         return TokenShards(path, meta)
 
     @property
@@ -166,38 +153,10 @@ def write_tokens(
             "tokens": tokens,
             "documents": documents,
             "shard_tokens": shard_tokens,
-            "files": {name: {"bytes": file.bytes, "sha256": file.sha256} for name, file in written.items()},
+            "files": {name: file.record for name, file in written.items()},
         }
-        write_json(folder / "meta.json", {**meta, "sha256": fingerprint(meta)})
+        write_meta(folder, meta)
     return TokenShards.open(out, tokenizer_hash)
-
-
-@final
-class HashedFile:
-    """A file that knows the SHA-256 of what was written to it."""
-
-    def __init__(self, path: Path) -> None:
-        self._file = path.open("wb")
-        self._digest = hashlib.sha256()
-        self.bytes = 0
-
-    def __enter__(self) -> "HashedFile":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._file.close()
-
-    def write(self, values: np.ndarray) -> None:
-        """Append an array's bytes."""
-        data = values.tobytes()
-        self._file.write(data)
-        self._digest.update(data)
-        self.bytes += len(data)
-
-    @property
-    def sha256(self) -> str:
-        """The hash so far, in hex."""
-        return self._digest.hexdigest()
 
 
 def chunks(texts: Iterable[str], characters: int = CHUNK_CHARACTERS) -> Iterator[list[str]]:
@@ -222,9 +181,3 @@ def pieces(ids: Ids, position: int, size: int) -> Iterator[tuple[int, Ids]]:
         end = min(len(ids), begin + size - place)
         yield number, ids[begin:end]
         begin = end
-
-
-def fingerprint(meta: Mapping[str, Any]) -> str:
-    """SHA-256 of a description without its own hash."""
-    rest = {key: value for key, value in meta.items() if key != "sha256"}
-    return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
