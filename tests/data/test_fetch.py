@@ -10,7 +10,7 @@ import pytest
 
 from makar.core.errors import InputError, SourceError
 from makar.data.document import Document, Fault
-from makar.data.fetch import documents, fetch
+from makar.data.fetch import documents, fetch, text_bytes
 from makar.data.packages import cache, licence_of_deb, licence_of_wheel
 
 METADATA = "Metadata-Version: 2.1\nName: tinypoems\nVersion: 1.0\n{}\n"
@@ -219,3 +219,15 @@ def test_a_truncated_debian_package_is_an_error_wherever_it_is_cut(tmp_path):
         (tmp_path / "cut.deb").write_bytes(whole[:cut])
         with pytest.raises(InputError):
             list(documents(fetch(str(tmp_path / "cut.deb"))))
+
+
+def test_how_much_text_a_source_holds_is_guessed_without_reading_it(tmp_path, monkeypatch):
+    monkeypatch.setenv("MAKAR_CACHE", str(tmp_path / "cache"))
+    (tmp_path / "a.txt").write_text("x" * 100)
+    (tmp_path / "b.jsonl.gz").write_bytes(b"x" * 10)
+    assert text_bytes(str(tmp_path / "a.txt")) == 100
+    assert text_bytes(str(tmp_path)) == 100 + 4 * 10
+    assert text_bytes("pypi:poems==1.0") == text_bytes("make:arithmetic") == text_bytes("/not/there") == 0
+    (tmp_path / "cache" / "pypi" / "poems-1.0").mkdir(parents=True)
+    (tmp_path / "cache" / "pypi" / "poems-1.0" / "poems-1.0.whl").write_bytes(b"x" * 50)
+    assert text_bytes("pypi:poems==1.0/poems.txt") == 4 * 50

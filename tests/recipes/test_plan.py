@@ -13,6 +13,7 @@ from makar.core.errors import RecipeError, ResourceError
 from makar.recipes import pace, space
 from makar.recipes.plan import plan
 from makar.recipes.run import Run
+from makar.recipes.text import open_dataset, text_rows
 
 
 @pytest.fixture
@@ -45,6 +46,23 @@ def test_counts_are_arithmetic(planned):
     assert found.flops > 6 * matrices * found.units[1]
     assert found.epochs is None
     assert found.fits
+
+
+def test_the_disk_holds_the_data_that_are_still_to_be_made(planned, tiny, workspace, corpus):
+    text = corpus.stat().st_size
+    found = planned().disk
+    assert found["dataset"] == int(1.5 * text)
+    assert found["tokens"] == text
+    assert planned("data.collect.limit_bytes=5000").disk["tokens"] == 5000
+    (recipe,) = tiny().stages.values()
+    dataset = open_dataset(recipe.data, workspace, print)
+    collected = sum(path.stat().st_size for path in dataset.path.rglob("*") if path.is_file())
+    assert planned().disk["dataset"] == 0
+    forecast = planned().disk["tokens"]
+    text_rows(recipe.data, None, 288, seed=recipe.seed, workspace=workspace, say=print)
+    made = sum(path.stat().st_size for path in dataset.path.rglob("*") if path.is_file()) - collected
+    assert made / 4 < forecast, "a vocabulary of 288 packs next to nothing"
+    assert planned().disk["tokens"] == 0
 
 
 def test_memory_follows_the_recipe(planned):

@@ -8,11 +8,11 @@ from pathlib import Path
 
 from makar.core.errors import SourceError
 from makar.core.files import sha256
-from makar.data.archives import Entry, on_disk
+from makar.data.archives import UNPACKERS, Entry, on_disk
 from makar.data.document import Document, Fault
 from makar.data.made import LICENCE, make
-from makar.data.packages import CLIENTS, cache, client_of, fetch_package, members
-from makar.data.read import read
+from makar.data.packages import CLIENTS, bytes_of, cache, client_of, fetch_package, members
+from makar.data.read import read, suffix_of
 
 
 @dataclass(frozen=True)
@@ -74,6 +74,19 @@ def hash_of(path: Path) -> tuple[str, int]:
     return whole.hexdigest(), size
 
 
+def text_bytes(name: str) -> int:
+    """About how much text a source holds, by the size of its files alone; 0 for what does not lie here yet."""
+    path = Path(name).expanduser()
+    if client_of(name):
+        return PACKED * bytes_of(name)
+    if name.startswith("make:") or not path.exists():
+        return 0
+    return sum(
+        file.stat().st_size * (PACKED if suffix_of(file.name) in (".parquet", *UNPACKERS) else 1)
+        for file in (files_in(path) if path.is_dir() else [path])
+    )
+
+
 def files_in(path: Path) -> Iterator[Path]:
     """The files under a folder, in one order everywhere, less what is hidden and links that leave the folder."""
     root = path.resolve()
@@ -115,6 +128,9 @@ def entries(source: Fetched) -> Iterator[Entry | Fault]:
     else:
         yield on_disk(source.path, source.name)
 
+
+PACKED = 4
+"""Bytes of text in a byte of an archive: prose reaches 3."""
 
 FORMS = " or ".join(client.form for client in CLIENTS.values())
 """How packages are written, for people."""

@@ -80,17 +80,32 @@ def fetch_package(name: str) -> Package:
     Raises:
         SourceError: It is written otherwise, the client is not installed, or could not bring it.
     """
-    kind = name.partition(":")[0]
-    client = CLIENTS[kind]
-    match = client.pattern.fullmatch(name)
-    if match is None or ".." in (match[3] or "").split("/"):
-        raise SourceError("not a package source", value=name, fix=f"write {client.form} or {client.form}/path")
-    folder = cache() / kind / "-".join(filter(None, (match[1].lower().replace("/", "+"), match[2])))
+    kind, client, match, folder = place_of(name)
     if not intact(folder):
         download(kind, client, client.requirement(match[1], match[2]), folder)
     record = read_json(folder / "record.json")
     inside = (match[3] or "").strip("/")
     return Package(folder / record["file"], inside, record["sha256"], record["licence"])
+
+
+def place_of(name: str) -> tuple[str, Client, re.Match[str], Path]:
+    """What a package's name says: its kind, the client, name with version and path inside, and where the cache has it.
+
+    Raises:
+        SourceError: It is written otherwise.
+    """
+    kind = name.partition(":")[0]
+    client = CLIENTS[kind]
+    match = client.pattern.fullmatch(name)
+    if match is None or ".." in (match[3] or "").split("/"):
+        raise SourceError("not a package source", value=name, fix=f"write {client.form} or {client.form}/path")
+    return kind, client, match, cache() / kind / "-".join(filter(None, (match[1].lower().replace("/", "+"), match[2])))
+
+
+def bytes_of(name: str) -> int:
+    """The size of a package's archive; 0 until it lies in the cache."""
+    folder = place_of(name)[3]
+    return sum(path.stat().st_size for path in folder.glob(f"*{place_of(name)[1].suffix}"))
 
 
 def members(path: Path, name: str, inside: str) -> Iterator[Entry | Fault]:

@@ -19,7 +19,7 @@ from makar.recipes.load import RecipeFile
 from makar.recipes.pace import forecast, step_seconds
 from makar.recipes.run import HERE, Workspace
 from makar.recipes.space import disk_needed, memory_free, memory_needed, skeleton
-from makar.recipes.text import tokens_known
+from makar.recipes.text import bytes_to_make, tokens_known
 from makar.train.precision import choose
 
 
@@ -121,7 +121,9 @@ def plan(file: RecipeFile, name: str, workspace: Workspace = HERE) -> Plan:
     fits = sum(memory.values()) <= free_memory  # what does not fit is not tried
     step = step_seconds(recipe, made, config, cost, machine) if fits else None
     compiled, seconds = (False, None) if step is None else forecast(recipe, made.blocks(net), step)
-    known = tokens_known(recipe.data, getattr(config, "vocab_size", 0), recipe.seed, workspace)
+    vocab_size = getattr(config, "vocab_size", 0)
+    known = tokens_known(recipe.data, vocab_size, recipe.seed, workspace)
+    to_make = bytes_to_make(recipe.data, vocab_size, recipe.seed, workspace)
     count = recipe.train.steps * recipe.train.batch_size * cost.units[1]
     return Plan(
         run=str(folder),
@@ -130,7 +132,7 @@ def plan(file: RecipeFile, name: str, workspace: Workspace = HERE) -> Plan:
         flops=recipe.train.steps * recipe.train.batch_size * cost.flops,
         memory=memory,
         free_memory=free_memory,
-        disk=disk_needed(recipe.train, memory),
+        disk={**disk_needed(recipe.train, memory), **to_make},
         free_disk=free_disk,
         precision=precision,
         compiled=compiled,

@@ -15,7 +15,7 @@ from makar.core.nouns import Source
 from makar.data.chats import contents
 from makar.data.collect import collect
 from makar.data.dataset import Dataset
-from makar.data.fetch import fetch
+from makar.data.fetch import fetch, text_bytes
 from makar.data.fim import Sentinels, fill_in_middle
 from makar.data.packed import PackedTokens
 from makar.data.store import Manifest
@@ -28,6 +28,9 @@ Say = Callable[[str], None]
 
 TOKENIZER_BYTES = 32_000_000
 """Text that a tokenizer is trained on: more of it changes the last few merges only."""
+
+COLLECTED = 1.5
+"""Bytes on the disk for each of text while it is collected: three copies of it, packed to half and less; measured."""
 
 NOT_LIBRARY = ("__pycache__", "site-packages", "dist-packages", "test", "idlelib", "lib2to3", "turtledemo")
 """What lies in the folder of Python's standard library and is not the library, or is its tests and its data."""
@@ -218,6 +221,21 @@ def tokens_folder(dataset: Dataset, codec: Bpe, split: str, fim_rate: float, see
     """Where the token shards of a split are or will be."""
     key = hash_of([dataset.hash, codec.hash, *([fim_rate, seed] if fim_rate else [])])
     return dataset.path / f"tokens-{split}-{key[:12]}"
+
+
+def bytes_to_make(data: DataConfig, vocab_size: int, seed: int, workspace: Workspace) -> dict[str, int]:
+    """Bytes that the data will take which are not made yet, by what they are for: a forecast from the sources' sizes.
+
+    Sources that are still to be fetched count for nothing: how large they are is not known.
+    """
+    folder = dataset_folder(data, workspace)
+    if (folder / "manifest.json").is_file():
+        dataset, whole = 0, sum(Dataset.open(folder).manifest.kept[split].bytes for split in ("train", "valid"))
+    else:
+        whole = sum(map(text_bytes, expanded(data.sources)))
+        dataset, whole = int(COLLECTED * whole), min(whole, data.collect.limit_bytes or whole)
+    encoded = data.rows in ("text", "chat") and tokens_known(data, vocab_size, seed, workspace) is None
+    return {"dataset": dataset, "tokens": whole * (1 if vocab_size <= 2**16 else 2) if encoded else 0}
 
 
 def tokens_known(data: DataConfig, vocab_size: int, seed: int, workspace: Workspace) -> int | None:
