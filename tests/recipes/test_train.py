@@ -15,6 +15,8 @@ from makar.core.tensors import load_tensors
 from makar.engine.load import find_model, open_model
 from makar.recipes.execute import train
 from makar.recipes.load import load_recipe, shipped
+from makar.recipes.run import Workspace
+from makar.train.distributed import World
 from makar.train.metrics import read_metrics
 
 
@@ -135,6 +137,20 @@ def test_a_second_process_is_refused(tiny, workspace):
     with lock(run.folder), pytest.raises(RunError, match="another process"):
         train(tiny(), workspace)
     assert not run.manifest
+
+
+def test_other_processes_look_for_models_only_once_the_first_has_fetched_them(tiny, workspace, monkeypatch):
+    class Waits(Exception):
+        pass
+
+    def wait(world, value):
+        raise Waits
+
+    monkeypatch.setattr("makar.recipes.execute.join", lambda: World(1, 2))
+    monkeypatch.setattr(World, "agree", wait)
+    monkeypatch.setattr(Workspace, "model", lambda *given: pytest.fail("fetched by every process at once"))
+    with pytest.raises(Waits):
+        train(tiny("parts.codec=smollm2"), workspace)
 
 
 def test_data_are_prepared_once(tiny, workspace, said):

@@ -24,6 +24,32 @@ def test_buckets_hold_every_tensor_once_and_one_dtype(monkeypatch):
     assert [[t.numel() for t in bucket] for bucket in found] == [[4, 4], [4], [25], [1, 9], [2]]
 
 
+def test_a_bucket_lies_on_one_device():
+    tensors = [torch.zeros(2), torch.zeros(2), torch.zeros(2, device="meta"), torch.zeros(2)]
+    assert [[t.device.type for t in bucket] for bucket in buckets(tensors)] == [["cpu", "cpu"], ["meta"], ["cpu"]]
+
+
+def test_beside_gpus_what_lies_on_the_cpu_can_be_added_up_too(monkeypatch):
+    asked = []
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(distributed.atexit, "register", lambda function: None)
+    monkeypatch.setattr(distributed.dist, "init_process_group", lambda backend, timeout: asked.append(backend))
+    monkeypatch.setattr(distributed.dist, "get_rank", lambda: 1)
+    monkeypatch.setattr(distributed.dist, "get_world_size", lambda: 2)
+    assert join() == World(1, 2)
+    assert asked == ["cpu:gloo,cuda:nccl"]
+
+
+def test_rank_0_goes_first(monkeypatch):
+    order = []
+    monkeypatch.setattr(World, "agree", lambda world, value: order.append("met"))
+    for rank in (0, 1):
+        with World(rank, 2).first():
+            order.append(rank)
+    assert order == [0, "met", "met", 1]
+
+
 def test_alone_nothing_is_exchanged():
     world = join()
     assert world == World(0, 1)

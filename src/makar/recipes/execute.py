@@ -71,7 +71,8 @@ def train(
     world = join()
     if world.rank > 0:
         say, progress = silent, None
-    check(file, workspace, say)
+    with world.first():
+        check(file, workspace, say)
     fresh = [name for name in file.stages if world.rank == 0 and not workspace.run(name).manifest]
     plans = {name: plan(file, name, workspace) for name in fresh}
     for expected in plans.values():
@@ -92,11 +93,8 @@ def train(
             continue
         with held(run, world):
             pace = world.agree(expected.step_seconds if expected else None)
-            if world.rank > 0:
-                world.agree(None)  # what rank 0 collects and encodes, the others find there
-            job = assemble(recipe, run, workspace, step_seconds=pace, say=say)
-            if world.rank == 0:
-                world.agree(None)
+            with world.first():
+                job = assemble(recipe, run, workspace, step_seconds=pace, say=say)
             outcome = carry_out(job, run, world, expected=expected, say=say, progress=progress)
         results.append(Result(run, expected, outcome))
         if outcome.interrupted:

@@ -5,7 +5,8 @@ Sharding large models (FSDP2 over `family.blocks`) will stand at this seam; toda
 
 import atexit
 import os
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -51,6 +52,15 @@ class World:
         dist.broadcast_object_list(box, src=0)
         return box[0]
 
+    @contextmanager
+    def first(self) -> Generator[None]:
+        """Rank 0 goes first and the others wait: what it fetches or makes, they find."""
+        if self.rank > 0:
+            self.agree(None)
+        yield
+        if self.rank == 0:
+            self.agree(None)
+
     def equalize(self, tensors: Sequence[Tensor]) -> None:
         """Give every process rank 0's tensors."""
         if self.size > 1:
@@ -59,11 +69,12 @@ class World:
 
 
 def buckets(tensors: Sequence[Tensor]) -> list[list[Tensor]]:
-    """Cut a list of tensors into runs of one dtype and about `BUCKET` elements."""
+    """Cut a list of tensors into runs of one dtype, on one device, and of about `BUCKET` elements."""
     found: list[list[Tensor]] = []
     room = 0
     for tensor in tensors:
-        if not found or room < tensor.numel() or found[-1][0].dtype != tensor.dtype:
+        kind = (tensor.dtype, tensor.device)
+        if not found or room < tensor.numel() or (found[-1][0].dtype, found[-1][0].device) != kind:
             found.append([])
             room = BUCKET
         found[-1].append(tensor)
@@ -79,7 +90,7 @@ def join() -> World:
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         return World()
     if not dist.is_initialized():
-        backend = "nccl" if torch.cuda.is_available() else "gloo"
+        backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"  # rewards are added up on the CPU
         dist.init_process_group(backend, timeout=timedelta(hours=2))  # a look at the model on rank 0 may take long
         atexit.register(dist.destroy_process_group)
     return World(dist.get_rank(), dist.get_world_size())
