@@ -193,7 +193,7 @@ def fit(image: "Image", options: PictureOptions) -> "Image":
         if side < size:
             raise Unusable(f"smaller than {size} pixels", "choose a smaller size, or fit='pad'")
         left, top = (width - side) // 2, (height - side) // 2
-        return image.resize((size, size), resample, box=(left, top, left + side, top + side))
+        return image.crop((left, top, left + side, top + side)).resize((size, size), resample)
     scale = min(1.0, size / max(width, height))
     small = image.resize((max(1, round(width * scale)), max(1, round(height * scale))), resample)
     colour = ImageColor.getrgb(options.background)[:3]
