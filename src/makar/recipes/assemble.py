@@ -21,6 +21,7 @@ from makar.families.table import family
 from makar.recipes.adapting import adapt
 from makar.recipes.alignment import Made, aligned
 from makar.recipes.chats import chat_rows
+from makar.recipes.images import image_rows, picture_samples, with_classes
 from makar.recipes.manifest import hash_of
 from makar.recipes.recipe import Recipe
 from makar.recipes.run import Run, Workspace
@@ -101,6 +102,10 @@ def assemble(
         return job_of(recipe, workspace, aligned(recipe, model, run, workspace, every=every, say=say))
     objective = make_objective(recipe, model.family)
     settings = parse(model.family.settings, {**model.generation, **recipe.sample}, f"{run.folder}: [sample]")
+    pace = max(1, round(SAMPLE_SECONDS / step_seconds)) if step_seconds else every
+    if check_kind(recipe, model.family) == "image":
+        made = pictured(recipe, model, objective, run, workspace, every=every, pace=pace, say=say)
+        return job_of(recipe, workspace, made)
     codec, size = tokenizer_of(recipe, model), vocabulary(model)
     chat = recipe.data.rows == "chat"
     if chat:
@@ -108,7 +113,6 @@ def assemble(
     else:
         rows = text_rows(recipe.data, codec, size, seed=recipe.seed, workspace=workspace, say=say)
     model = replace(model, parts={**model.parts, "codec": rows.codec}, generation={**model.generation, **recipe.sample})
-    pace = max(1, round(SAMPLE_SECONDS / step_seconds)) if step_seconds else every
     judge = validation(
         objective,
         rows.valid,
@@ -120,6 +124,42 @@ def assemble(
     write = samples(recipe.watch.prompts, settings, seed=recipe.seed, run=run, say=say, chat=chat)
     watches = [Periodic("validation", judge, every), Periodic("samples", write, recipe.watch.sample_every or pace)]
     return job_of(recipe, workspace, Made(model, rows.train, objective, watches, rows.identity, rows.facts))
+
+
+def pictured(
+    recipe: Recipe,
+    model: Model[Any],
+    objective: Objective[Any],
+    run: Run,
+    workspace: Workspace,
+    *,
+    every: int,
+    pace: int,
+    say: Say,
+) -> Made:
+    """Rows of pictures for a family that learns them, and its looks at itself."""
+    net: Any = model.config.net  # pyright: ignore[reportAttributeAccessIssue]: every family of pictures has one
+    rows = image_rows(recipe.data, net.sample_size, net.in_channels, seed=recipe.seed, workspace=workspace, say=say)
+    model = with_classes(model, rows.classes)
+    model = replace(model, generation={**model.generation, **recipe.sample})
+    settings = parse(model.family.settings, model.generation, f"{run.folder}: [sample]")
+    judge = validation(objective, rows.valid, rows=recipe.watch.validate_rows, seed=recipe.seed, run=run)
+    show = picture_samples(recipe.watch.prompts, settings, count=net.num_classes, seed=recipe.seed, run=run, say=say)
+    watches = [Periodic("validation", judge, every), Periodic("samples", show, recipe.watch.sample_every or pace)]
+    return Made(model, rows.train, objective, watches, rows.identity, rows.facts)
+
+
+def check_kind(recipe: Recipe, made: Family[Any]) -> str:
+    """What a recipe's rows hold: "image" where the family learns pictures.
+
+    Raises:
+        RecipeError: The family learns other rows than the recipe names.
+    """
+    kind, rows = "image" if "images" in made.inputs else "text", recipe.data.rows
+    if (kind == "image") != (rows == "image"):
+        what = f"the family {made.name!r} learns other rows"
+        raise RecipeError(what, where="data.rows", value=rows, fix=f"set data.rows={kind!r}")
+    return kind
 
 
 def job_of(recipe: Recipe, workspace: Workspace, made: Made) -> Job:

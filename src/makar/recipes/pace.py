@@ -14,7 +14,7 @@ from makar.core.device import Machine
 from makar.core.nouns import Batch, Cost, Family, Model
 from makar.core.random import key_of
 from makar.recipes.adapting import adapt
-from makar.recipes.assemble import LOOKS, make_objective, vocabulary
+from makar.recipes.assemble import LOOKS, check_kind, make_objective, vocabulary
 from makar.recipes.recipe import Recipe
 from makar.train.blocks import COMPILE_GAIN, COMPILE_SECONDS, kinds, prepared, worth_compiling
 from makar.train.distributed import World
@@ -40,7 +40,7 @@ def step_seconds(recipe: Recipe, made: Family[Any], config: Config, cost: Cost, 
 
     A step that would take long is measured at two smaller sizes and drawn out as a straight line through them.
     """
-    if "tokens" not in made.inputs or recipe.objective.name in ALGORITHMS:
+    if recipe.objective.name in ALGORITHMS:
         return None  # what alignment takes depends on a reference, and on how long the answers are
     train, precision = recipe.train, choose(recipe.train.precision, machine)
     with torch.random.fork_rng(devices=[]):
@@ -55,7 +55,7 @@ def step_seconds(recipe: Recipe, made: Family[Any], config: Config, cost: Cost, 
     rows = rows_in(WHOLE_STEP * USUAL_SHARE * machine.peak(precision), train.batch_size, cost)
 
     def seconds(rows: int) -> float:
-        return pace(setting, noise(rows, recipe, vocabulary(model)))
+        return pace(setting, noise(rows, recipe, model))
 
     with torch.random.fork_rng(devices=[]), prepared(blocks, recompute=train.recompute):
         whole = seconds(rows)
@@ -71,12 +71,15 @@ def rows_in(flops: float, most: int, cost: Cost) -> int:
     return max(1, min(most, int(flops / cost.flops)))
 
 
-def noise(rows: int, recipe: Recipe, vocab_size: int) -> Batch:
-    """Random tokens in the shape of the recipe's rows."""
+def noise(rows: int, recipe: Recipe, model: Model[Any]) -> Batch:
+    """Random pictures, or tokens in the shape of the recipe's rows."""
+    random = torch.Generator().manual_seed(key_of(recipe.seed, "noise") >> 1)
+    if check_kind(recipe, model.family) == "image":
+        net: Any = model.config.net  # pyright: ignore[reportAttributeAccessIssue]: every family of pictures has one
+        images = torch.randn(rows, net.in_channels, net.sample_size, net.sample_size, generator=random)
+        return {"images": images, "label": torch.arange(rows) % max(1, net.num_classes)}
     shape = (rows, recipe.data.length + 1)
-    tokens = torch.randint(
-        vocab_size, shape, generator=torch.Generator().manual_seed(key_of(recipe.seed, "noise") >> 1)
-    )
+    tokens = torch.randint(vocabulary(model), shape, generator=random)
     places = torch.arange(shape[1], dtype=torch.int32).expand(shape) // 128
     return {"tokens": tokens, "segments": places} if recipe.data.documents else {"tokens": tokens}
 

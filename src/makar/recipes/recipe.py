@@ -6,7 +6,7 @@ from pydantic import Field, StringConstraints, model_validator
 
 from makar.align.config import ROWS, RewardTable, RolloutConfig, text_of
 from makar.core.config import Config
-from makar.data.config import CollectOptions
+from makar.data.config import Augment, CollectOptions
 from makar.families.table import CONFIGS
 from makar.nets.lora_config import LoraConfig
 from makar.train.config import TrainConfig
@@ -33,15 +33,20 @@ class DataConfig(Config):
         default=(), description="What `makar collect` takes; {stdlib} is Python's own library"
     )
     dataset: str | None = Field(default=None, description="A folder that `makar collect` wrote, in place of sources")
-    rows: Literal["text", "chat", "preference", "judged", "prompts"] = Field(
+    rows: Literal["text", "chat", "preference", "judged", "prompts", "image"] = Field(
         default="text",
         exclude_if=lambda rows: rows == "text",
-        description="What a row holds: running text, a conversation, a pair of answers, a judged answer, a prompt",
+        description="What a row holds: running text, a conversation, two answers, a judged answer, a prompt, a picture",
     )
     collect: CollectOptions = Field(default=CollectOptions(), description="How the sources are read, cleaned and split")
     length: int = Field(default=LENGTH, gt=0, description="Tokens in a row")
     documents: bool = Field(default=True, description="Whether documents that share a row see only themselves")
     fim_rate: float = Field(default=0.0, ge=0, le=1, description="Share of documents cut for filling in the middle")
+    augment: Augment = Field(
+        default=Augment(),
+        exclude_if=lambda augment: augment == Augment(),
+        description="How pictures vary from epoch to epoch",
+    )
     cut: float | None = Field(
         default=None,
         ge=0,

@@ -59,7 +59,8 @@ def memory_needed(
     rows = min(train.micro_batch_size or train.batch_size, train.batch_size)
     half = precision == "bf16"
     kept = cost.activations * (BF16_KEPT if half else 1)
-    masks = len(blocks) * recipe.data.length**2 * (2 if half else 4) if recipe.data.documents else 0
+    masked = recipe.data.documents and "tokens" in made.inputs
+    masks = len(blocks) * recipe.data.length**2 * (2 if half else 4) if masked else 0
     if train.recompute:
         kept, masks = kept * (INPUT_SHARE + 1 / max(1, len(blocks))), masks / max(1, len(blocks))
     if train.compile == "on":  # "auto" begins in eager mode

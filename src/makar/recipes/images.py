@@ -1,0 +1,148 @@
+"""Pictures as rows: a recipe's sources to a dataset and its pixels at the net's size, each made once and kept."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from makar.core.config import Config
+from makar.core.errors import RecipeError
+from makar.core.files import file_atomic
+from makar.core.nouns import Model, Request, Source, Verdict, Watch
+from makar.data.dataset import Dataset
+from makar.data.pixels import Pixels, PixelShards, write_pixels
+from makar.engine.run import Engine
+from makar.recipes.manifest import hash_of
+from makar.recipes.recipe import DataConfig
+from makar.recipes.run import Run, Workspace
+from makar.recipes.text import Say, counts, open_dataset
+
+SHOWN = 16
+"""Pictures in a sample, if the recipe says no prompts."""
+
+
+@dataclass(frozen=True)
+class ImageRows:
+    """Pictures, ready to train on.
+
+    Args:
+        train: Rows of the training split, which vary as the recipe says.
+        valid: Rows of the validation split, as they are.
+        classes: Names of the classes; empty without labels.
+        identity: Hashes by which a checkpoint knows its data.
+        facts: For the manifest.
+    """
+
+    train: Source
+    valid: Source
+    classes: tuple[str, ...]
+    identity: Mapping[str, str]
+    facts: Mapping[str, Any]
+
+
+def image_rows(data: DataConfig, size: int, channels: int, *, seed: int, workspace: Workspace, say: Say) -> ImageRows:
+    """Collect and decode; whatever is there already is checked and used.
+
+    Args:
+        data: The recipe's part.
+        size: Side of the net's pictures, in pixels.
+        channels: Of the net's pictures: 1 for gray, 3 for colour.
+        seed: Of the order of rows, and of how they vary.
+        workspace: Where datasets lie.
+        say: For a line on each thing that takes time.
+
+    Raises:
+        UserError: A source, the dataset or its pixels cannot be used.
+    """
+    dataset = open_dataset(data, workspace, say)
+    train, valid = (pixels(dataset, split, size, channels, say=say) for split in ("train", "valid"))
+    left_out = f"; {train.left_out:,} could not be brought to this size" if train.left_out else ""
+    say(f"{train.rows:,} pictures of {size}x{size} to train on; {valid.rows:,} to validate{left_out}")
+    return ImageRows(
+        train=Pixels(train, seed, data.augment),
+        valid=Pixels(valid, seed),
+        classes=train.classes,
+        identity={"data": dataset.hash, "pixels": train.hash},
+        facts={
+            "data": {"folder": str(dataset.path), "hash": dataset.hash, **counts(dataset.manifest)},
+            "pictures": {"train": train.rows, "valid": valid.rows, "size": size, "train_hash": train.hash},
+        },
+    )
+
+
+def pixels(dataset: Dataset, split: str, size: int, channels: int, *, say: Say) -> PixelShards:
+    """The pixels of a split, decoded once for each size.
+
+    Raises:
+        RecipeError: No picture has so many channels.
+    """
+    if channels not in (1, 3):
+        fix = "set model.net.in_channels to 1 for gray or 3 for colour"
+        raise RecipeError("pictures have no such channels", where="model.net.in_channels", value=channels, fix=fix)
+    options = dataset.manifest.options.pictures.model_copy(update={"size": size})
+    key = hash_of([dataset.hash, options.model_dump(mode="json"), channels])
+    folder = dataset.path / f"pixels-{split}-{key[:12]}"
+    if folder.is_dir():
+        return PixelShards.open(folder)
+    say(f"decoding the {split} split")
+    return write_pixels(dataset, split, folder, options, channels=1 if channels == 1 else 3)
+
+
+def with_classes(model: Model[Any], classes: tuple[str, ...]) -> Model[Any]:
+    """The model, with the names of its classes.
+
+    Raises:
+        RecipeError: It knows another number of classes than the data have.
+    """
+    known: int = model.config.net.num_classes  # pyright: ignore[reportAttributeAccessIssue]: of the families of images
+    if not known:
+        return model
+    if known != len(classes):
+        fix = f"set model.net.num_classes={len(classes)}"
+        raise RecipeError(
+            "the data have another number of classes", where="model.net.num_classes", value=known, fix=fix
+        )
+    return replace(model, config=model.config.model_copy(update={"classes": classes}))
+
+
+def picture_samples(
+    prompts: Sequence[str], settings: Config, *, count: int, seed: int, run: Run, say: Callable[[str], None]
+) -> Watch:
+    """A watch that lets the model make pictures and keeps them in `samples/`, in a square of squares.
+
+    Args:
+        prompts: What each is of, in turn; without any, every class in turn.
+        settings: The family's settings of generation.
+        count: Classes that the model knows.
+        seed: The same at every look, so that looks compare.
+        run: Whose `samples/` it is.
+        say: For the reader.
+    """
+    asked: list[Any] = [prompt for prompt in prompts if prompt] or list(range(count)) or [None]
+    wanted = max(SHOWN, len(asked))
+    requests = [Request(asked[place % len(asked)], seed + place, settings) for place in range(wanted)]
+
+    def look(step: int, model: Model[Any]) -> Verdict:
+        pictures = [answer.data for answer in Engine(model).generate(requests)]
+        place = run.samples / f"step-{step:08d}.png"
+        write_grid(pictures, place)
+        say(f"samples at step {step}: {place}")
+        return Verdict()
+
+    return look
+
+
+def write_grid(pictures: Sequence[Any], place: Path) -> None:
+    """Pictures of one size in rows, as one PNG file.
+
+    Args:
+        pictures: Of Pillow.
+        place: The file.
+    """
+    columns = max(1, round(len(pictures) ** 0.5))
+    wide, high = pictures[0].size
+    grid = pictures[0].resize((columns * wide, -(-len(pictures) // columns) * high))
+    for number, picture in enumerate(pictures):
+        grid.paste(picture, (number % columns * wide, number // columns * high))
+    with file_atomic(place) as file:
+        grid.save(file, format="PNG")

@@ -1,0 +1,121 @@
+"""A folder of pictures becomes a model that makes them, by a recipe alone."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from makar.core.errors import RecipeError
+from makar.core.nouns import Request
+from makar.engine.load import open_model
+from makar.engine.run import Engine
+from makar.recipes.assemble import assemble
+from makar.recipes.execute import train
+from makar.recipes.images import write_grid
+from makar.recipes.load import load_recipe
+from makar.recipes.plan import plan
+from makar.recipes.run import Workspace
+
+RECIPE = """
+[data]
+sources = ["{folder}"]
+rows = "image"
+augment = {{ flip = true }}
+collect = {{ valid_fraction = 0.2, pictures = {{ near = 0 }} }}
+
+[model]
+family = "diffusion"
+
+[model.net]
+kind = "unet"
+sample_size = 8
+in_channels = 1
+num_classes = 2
+block_out_channels = [8]
+down_block_types = ["DownBlock2D"]
+layers_per_block = 1
+add_attention = false
+
+[train]
+steps = 4
+batch_size = 4
+
+[watch]
+sample_every = 2
+
+[sample]
+steps = 2
+"""
+
+
+@pytest.fixture
+def file(tmp_path):
+    """Dark and bright noise, a class each."""
+    random = np.random.default_rng(0)
+    for label, (low, high) in {"bright": (160, 256), "dark": (0, 96)}.items():
+        (tmp_path / "pictures" / label).mkdir(parents=True)
+        for number in range(20):
+            values = random.integers(low, high, (8, 8), dtype=np.uint8)
+            Image.fromarray(values).save(tmp_path / "pictures" / label / f"{number}.png")
+    place = tmp_path / "noise.toml"
+    place.write_text(RECIPE.format(folder=tmp_path / "pictures"))
+    return place
+
+
+def test_a_folder_of_pictures_becomes_a_model(file, tmp_path):
+    workspace = Workspace(tmp_path)
+    (result,) = train(load_recipe(file), workspace)
+    run = result.run
+    assert run.finished
+    assert result.plan.units == ("images", 16)
+    assert result.plan.step_seconds > 0
+    samples = sorted(path.name for path in run.samples.glob("*.png"))
+    assert samples == ["step-00000002.png", "step-00000004.png"]
+    with Image.open(run.samples / samples[0]) as grid:
+        assert grid.size == (32, 32)
+    model = open_model(run.folder)
+    assert model.config.classes == ("bright", "dark")
+    assert model.generation == {"steps": 2}
+    assert Engine(model).generate([Request("dark")])[0].data.size == (8, 8)
+    assert run.manifest["pictures"]["train"] + run.manifest["pictures"]["valid"] <= 40
+    assert "validation" in run.manifest["outcome"]
+
+
+def test_what_is_decoded_is_kept(file, tmp_path):
+    said = []
+    for _ in range(2):
+        recipe = load_recipe(file).stages["noise"]
+        job = assemble(recipe, Workspace(tmp_path).run("noise"), Workspace(tmp_path), say=said.append)
+    assert sum("decoding the train split" in line for line in said) == 1
+    batch = job.source.batch(0, 3)
+    assert (batch["images"].shape, batch["label"].shape) == ((3, 1, 8, 8), (3,))
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "said"),
+    [
+        ("num_classes = 2", "num_classes = 5", "set model.net.num_classes=2"),
+        ("in_channels = 1", "in_channels = 2", "model.net.in_channels"),
+        ('rows = "image"', 'rows = "text"', "set data.rows='image'"),
+    ],
+)
+def test_what_does_not_fit_the_pictures_is_refused(file, tmp_path, before, after, said):
+    file.write_text(file.read_text().replace(before, after))
+    with pytest.raises(RecipeError, match=said):
+        assemble(load_recipe(file).stages["noise"], Workspace(tmp_path).run("noise"), Workspace(tmp_path))
+
+
+def test_a_language_model_learns_no_pictures(file, tmp_path):
+    text = file.read_text()
+    start, end = text.index("[model]"), text.index("[train]")
+    plain = '[model]\nfamily = "language"\nhidden_size = 8\nnum_hidden_layers = 1\n\n'
+    file.write_text(text[:start] + plain + text[end:].replace("[sample]\nsteps = 2\n", ""))
+    with pytest.raises(RecipeError, match="set data.rows='text'"):
+        plan(load_recipe(file), "noise", Workspace(tmp_path))
+
+
+def test_a_grid_holds_every_picture(tmp_path):
+    pictures = [Image.new("L", (2, 3), value) for value in (10, 20, 30)]
+    write_grid(pictures, tmp_path / "grid.png")
+    with Image.open(tmp_path / "grid.png") as grid:
+        assert grid.size == (4, 6)
+        assert [grid.getpixel(place) for place in ((0, 0), (2, 0), (0, 3))] == [10, 20, 30]
