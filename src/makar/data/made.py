@@ -14,6 +14,7 @@ from typing import Any
 
 from makar.core.errors import SourceError
 from makar.core.files import write_atomic
+from makar.core.random import key_of
 from makar.data.ask_text import conversation, pick
 
 Record = dict[str, Any]
@@ -25,11 +26,15 @@ SUM_REQUESTS = ("What is {}?", "{} =", "Work out {}.", "How much is {}?")
 
 
 def sums() -> Iterator[tuple[str, str, str]]:
-    """Every sum of two numbers of two digits and every product of two digits: the sum, its result, its group."""
-    for a, b in product(range(10, 100), repeat=2):
-        yield f"{a} + {b}", str(a + b), f"sum-{min(a, b)}-{max(a, b)}"
-    for a, b in product(range(10), repeat=2):
-        yield f"{a} * {b}", str(a * b), f"product-{min(a, b)}-{max(a, b)}"
+    """Every sum of two numbers of two digits and every product of two digits: the sum, its result, its group.
+
+    They come in no order, so that a part of them is like the whole.
+    """
+    made = [
+        (f"{a} + {b}", str(a + b), f"sum-{min(a, b)}-{max(a, b)}") for a, b in product(range(10, 100), repeat=2)
+    ]
+    made += [(f"{a} * {b}", str(a * b), f"product-{min(a, b)}-{max(a, b)}") for a, b in product(range(10), repeat=2)]
+    yield from sorted(made, key=lambda task: key_of(0, task[0]))
 
 
 def arithmetic() -> Iterator[Record]:
