@@ -3,6 +3,7 @@ import io
 import lzma
 import os
 import shutil
+import socket
 import tarfile
 import zipfile
 
@@ -231,3 +232,15 @@ def test_how_much_text_a_source_holds_is_guessed_without_reading_it(tmp_path, mo
     (tmp_path / "cache" / "pypi" / "poems-1.0").mkdir(parents=True)
     (tmp_path / "cache" / "pypi" / "poems-1.0" / "poems-1.0.whl").write_bytes(b"x" * 50)
     assert text_bytes("pypi:poems==1.0/poems.txt") == 4 * 50
+
+
+@pytest.mark.timeout(10)
+def test_a_pipe_or_a_socket_is_refused_at_once(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(tmp_path / "socket"))
+        for name in ("pipe", "socket"):
+            with pytest.raises(SourceError, match="neither a file nor a folder"):
+                fetch(str(tmp_path / name))
+    (tmp_path / "a.txt").write_text("x")
+    assert [item.text for item in documents(fetch(str(tmp_path)))] == ["x"], "in a folder they are passed over"

@@ -240,9 +240,27 @@ def test_stages_begin_from_each_other(tiny, workspace):
 
 
 def test_what_a_stage_lacks_is_said_before_the_first_begins(tiny, workspace, said):
-    with pytest.raises(RecipeError, match="no such run"):
+    with pytest.raises(RecipeError, match="no such stage or run"):
         train(tiny("stages.third.parts.codec=@nowhere", name="chain", text=CHAIN), workspace, say=said.append)
     assert not workspace.runs.exists()
+
+
+@pytest.mark.parametrize(
+    ("reference", "said"),
+    [
+        ("@frist", "no such stage or run .*did you mean '@first'"),
+        ("@", "no such stage or run .*there are: @.*, @other/one"),
+        ("@other", "no such stage or run .*did you mean '@other/one'"),
+        ("@other/one", "the run has not finished"),
+    ],
+)
+def test_a_reference_that_is_nobodys_name_is_said_with_the_nearest(tiny, workspace, reference, said):
+    other = workspace.run("other/one")
+    other.begin({}, {})
+    sets = [f"stages.second.init='{reference}'", "stages.third.parts.codec='@second'"]
+    file = tiny(*sets, name="chain", text=CHAIN)
+    with pytest.raises((RecipeError, RunError), match=said):
+        train(file, workspace)
 
 
 @pytest.mark.parametrize(
@@ -251,6 +269,8 @@ def test_what_a_stage_lacks_is_said_before_the_first_begins(tiny, workspace, sai
         (["objective.name=next_tokn"], RecipeError, "did you mean 'next_token'"),
         (["objective.options.smoothing=1"], RecipeError, "no option 'smoothing'"),
         (["sample.temprature=1"], RecipeError, "did you mean 'temperature'"),
+        (["watch.prompts='moon'"], RecipeError, r"it must be a list, such as \[1, 2\]"),
+        (["train.schedule=3"], RecipeError, r"it must be a table, such as \{name = value\}"),
         (["sample.temperature=-1"], RecipeError, "greater than or equal to 0"),
         (["data.sources=['{{nonsense}}']"], RecipeError, "only {stdlib}"),
         (["data.dataset=nowhere", "data.sources=[]"], InputError, "not a dataset folder"),

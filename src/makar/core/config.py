@@ -19,6 +19,14 @@ class Config(BaseModel):
 
 C = TypeVar("C", bound=BaseModel)
 
+TOML_KINDS: Mapping[str, str] = {
+    **dict.fromkeys(("tuple_type", "list_type", "set_type", "frozen_set_type"), "a list, such as [1, 2]"),
+    **dict.fromkeys(
+        ("dict_type", "mapping_type", "model_type", "model_attributes_type"), "a table, such as {name = value}"
+    ),
+}
+"""Pydantic's words for kinds of values that a recipe's author knows by TOML's."""
+
 
 def parse(cls: type[C], data: Mapping[str, Any], where: object) -> C:
     """Validate plain data against a settings class.
@@ -62,6 +70,8 @@ def explain(fault: ValidationError, cls: type[BaseModel], where: object) -> Reci
             fix = choices(value, context["expected_tags"])
         case "literal_error" | "enum":
             fix = choices(value, context["expected"])
+        case kind if kind in TOML_KINDS:
+            fix = f"it must be {TOML_KINDS[kind]}"
         case _:
             message = first["msg"].removeprefix("Value error, ").replace("Input should be", "it must be")
             fix = message[:1].lower() + re.sub(" or instance of .*", "", message[1:])

@@ -56,6 +56,9 @@ def fetch(name: str) -> Fetched:
     path = Path(name).expanduser()
     if not path.exists():
         raise SourceError("no such file or folder", where=name, fix=f"check the path, or write {FORMS}")
+    if not (path.is_file() or path.is_dir()):
+        what = "neither a file nor a folder: reading it might never end"
+        raise SourceError(what, where=name, fix="write what it gives into a file, and name that")
     try:
         digest, size = hash_of(path)
     except OSError as fault:

@@ -104,11 +104,12 @@ def train(
 
 def check(file: RecipeFile, workspace: Workspace, say: Say) -> None:
     """Refuse now what would fail after hours: a run that began with another recipe, a model that is not there."""
+    stages = [f"@{name.rsplit('/', 1)[-1]}" for name in file.stages] if len(file.stages) > 1 else []
     for name, recipe in file.stages.items():
         workspace.run(name).check(recipe.plain())
         for reference in recipe.references:
             if reference[1:] not in file.stages:
-                workspace.model(reference, say)
+                workspace.model(reference, say, stages)
 
 
 def execute(job: Job, run: Run, *, say: Say = silent, progress: Show | None = None) -> Outcome:

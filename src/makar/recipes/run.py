@@ -1,6 +1,6 @@
 """The run folder: one place that says everything of a run, and the workspace that holds runs and data."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -36,12 +36,18 @@ class Workspace:
         """The run of a name; an absolute path stands for itself."""
         return Run(self.runs / name)
 
-    def model(self, reference: str, say: Callable[[str], None] = lambda line: None) -> Path:  # noqa: ARG005
+    def model(
+        self,
+        reference: str,
+        say: Callable[[str], None] = lambda line: None,  # noqa: ARG005
+        besides: Sequence[str] = (),
+    ) -> Path:
         """The model folder behind "@run", a path to a run or model folder, or a name such as "smollm2".
 
         Args:
             reference: As a recipe says it.
             say: Takes a line on a model that is fetched for its name.
+            besides: Other references that could have been meant, such as the stages of the recipe.
 
         Raises:
             RecipeError: There is no such run or folder.
@@ -58,9 +64,10 @@ class Workspace:
                 raise RecipeError("no such model folder", value=reference, fix="name a run or a model folder, or @run")
             return Run(folder).model if (folder / "manifest.json").is_file() else folder
         run = self.run(reference[1:])
-        if not run.folder.is_dir():
+        if not (run.folder / "manifest.json").is_file():
             known = sorted(f"@{path.parent.relative_to(self.runs)}" for path in self.runs.glob("**/manifest.json"))
-            raise RecipeError("no such run", where=self.runs, value=reference, fix=nearest(reference, known))
+            what = "no such stage or run" if besides else "no such run"
+            raise RecipeError(what, where=self.runs, value=reference, fix=nearest(reference, [*besides, *known]))
         if not run.finished:
             raise RunError("the run has not finished", where=run.folder, fix="run its own recipe to the end first")
         return run.model
