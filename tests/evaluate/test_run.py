@@ -153,9 +153,15 @@ def test_what_cannot_be_evaluated_is_said(model, dataset, tmp_path, monkeypatch)
     )
     with pytest.raises(InputError, match=r"the held-out split is empty.*test"):
         evaluate(model, replace(dataset, manifest=manifest))
-    chats = replace(dataset, manifest=dataset.manifest.model_copy(update={"kind": "chat"}))
-    with pytest.raises(InputError, match=r"holds no text.*'chat'.*--data"):
-        evaluate(model, chats)
+    chats, judged = (
+        replace(dataset, manifest=dataset.manifest.model_copy(update={"kind": kind})) for kind in ("chat", "judged")
+    )
+    with pytest.raises(InputError, match=r"'verse' measures no such dataset.*'chat'.*the kind 'text' with --data"):
+        evaluate(model, chats, EvaluateOptions(suites=("verse",)))
+    with pytest.raises(InputError, match=r"'answers' measures no such dataset.*'text'.*'chat' or 'prompts'"):
+        evaluate(model, dataset, EvaluateOptions(suites=("likelihood", "answers")))
+    with pytest.raises(InputError, match=r"no suite for this kind of dataset.*'judged'.*--data"):
+        evaluate(model, judged)
     with pytest.raises(RecipeError, match=r"temprature.*did you mean 'temperature'"):
         evaluate(model, dataset, EvaluateOptions(generation={"temprature": 1}))
     pronounce.dictionary.cache_clear()

@@ -6,11 +6,11 @@ Its folder is the ecosystem's sequence classification with one label (`LlamaForS
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from makar.align.preference import both, count_of, rewards
@@ -74,6 +74,23 @@ class BradleyTerry:
         chosen, rejected = model.net(rows["tokens"], ends_of(rows["loss_mask"])).chunk(2)
         loss = -F.logsigmoid(chosen - rejected)
         return Loss(loss.sum(), count_of(loss), rewards(chosen.detach(), rejected.detach()))
+
+
+@dataclass(frozen=True)
+class RewardScore:
+    """The reward of each row, as a family's `log_prob`: one value a row, that only orders."""
+
+    kind: Literal["score"] = "score"
+
+    def __call__(
+        self,
+        model: Model[RewardNet],
+        batch: Batch,
+        rng: Rng,  # noqa: ARG002
+    ) -> tuple[Float[Tensor, "rows 1"], Bool[Tensor, "rows 1"]]:
+        """The batch is as for `NextToken`, with a mask that marks the answer."""
+        values = model.net(batch["tokens"], ends_of(batch["loss_mask"]))[:, None]
+        return values, torch.ones_like(values, dtype=torch.bool)
 
 
 def ends_of(mask: Tensor) -> Int[Tensor, " rows"]:
@@ -176,7 +193,7 @@ REWARD: Family[Any] = replace(
     blocks=blocks,
     objectives={"reward": BradleyTerry},
     sampler=None,
-    log_prob=None,
+    log_prob=RewardScore(),
     folder=Folder(save=save, load=load, recognises=recognises),
 )
 """The record of reward models: the language family with another head."""

@@ -387,33 +387,37 @@ def requests(
 
 
 def evaluate(model: str | Path, data: str | Path | None = None, *, say: Say = silent, **options: Any) -> "Report":
-    """Measure a model on held-out text, or by what it answers, and write the report into its folder.
+    """Measure a model beside held-out data, or by what it knows, and write the report into its folder.
 
     Args:
-        model: As `load` takes it, but not an open one.
-        data: A dataset folder, for the suites that measure text; that of the run if not said.
+        model: As `load` takes it, but not an open one; a reward model too, which is measured on pairs.
+        data: A dataset folder, for the suites that measure beside one; that of the run if not said.
         say: Takes a line on each thing that takes time.
-        options: Fields of `evaluate.config.EvaluateOptions`, such as documents=200 or suites=("piqa",); `tasks` alone
-            asks what is in that file.
+        options: Fields of `evaluate.config.EvaluateOptions`, such as documents=200 or suites=("piqa",); where no suite
+            is named, all that fit the dataset; `tasks` alone asks what is in that file; `reference` as `load` takes it.
 
     Raises:
         UserError: There is no such model or dataset, or a package is missing that a suite needs.
     """
+    from makar.align import reward_model
     from makar.core.config import parse
     from makar.data.dataset import Dataset
-    from makar.evaluate.config import TEXTS, EvaluateOptions
+    from makar.evaluate.config import KINDS, EvaluateOptions
     from makar.evaluate.report import write_report
     from makar.evaluate.run import evaluate as work
     from makar.interop.known import find_model
 
     given = {"suites": ("tasks",), **options} if options.get("tasks") else options
     chosen = parse(EvaluateOptions, given, "evaluation settings")
+    if chosen.reference is not None:
+        chosen = chosen.model_copy(update={"reference": find_model(str(chosen.reference), say)})
     folder = find_model(model, say)
     home = folder.parent if (folder.parent / "recipe.toml").is_file() else folder
     beside, name = None, "-".join(("evaluation", *chosen.suites))
-    if set(TEXTS) & set(chosen.suites):
+    if not chosen.suites or KINDS.keys() & set(chosen.suites):
         beside, name = Dataset.open(data if data is not None else dataset_of(home)), "evaluation"
-    report = work(load(folder), beside, chosen, name=str(home), say=say)
+    opened = reward_model.load(folder) if reward_model.recognises(folder) else load(folder)
+    report = work(opened, beside, chosen, name=str(home), say=say)
     write_report(report, home, name)
     say(f"the report is in {home / name}.md")
     return report

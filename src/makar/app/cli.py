@@ -182,14 +182,17 @@ def evaluate(
     data: Annotated[Path | None, typer.Option(metavar="DIR", help="A dataset; the run's own if not said.")] = None,
     suite: Annotated[list[str] | None, typer.Option(metavar="NAME", help="Only this; repeatable.")] = None,
     tasks: Annotated[Path | None, typer.Option(metavar="FILE", help="Ask these: JSON lines, see the docs.")] = None,
-    documents: Annotated[int | None, typer.Option(help="Score so many documents or questions, not all.")] = None,
+    documents: Annotated[int | None, typer.Option(help="Score so many documents, rows or questions.")] = None,
+    reference: Annotated[
+        str | None, typer.Option(metavar="MODEL", help="On pairs: which answer gained more over this model.")
+    ] = None,
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Measure a model on text that it has never seen, or by its answers."""
+    """Measure a model on what it has never seen: text, prompts or pairs."""
     from makar.app import api, present, terminal
 
-    given = {"suites": suite or None, "documents": documents, "tasks": tasks}
+    given = {"suites": suite or None, "documents": documents, "tasks": tasks, "reference": reference}
     options = {name: value for name, value in given.items() if value is not None}
     report = api.evaluate(model, data, say=terminal.say(quiet=quiet), **options)
     terminal.emit(report, present.report_text, as_json=json)

@@ -1,38 +1,54 @@
 """Settings of an evaluation; imports no torch."""
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 from pydantic import Field
 
 from makar.core.config import Config
+from makar.data.chats import Kind
 
-TextSuite = Literal["likelihood", "variety", "verbatim", "verse"]
+MeasuredSuite = Literal["likelihood", "variety", "verbatim", "verse", "answers", "pairs"]
 AskedSuite = Literal["piqa", "mmlu", "bbq", "crows-pairs", "stereoset", "truthfulqa", "tasks"]
-Suite = Literal[TextSuite, AskedSuite]
+Suite = Literal[MeasuredSuite, AskedSuite]
 
-TEXTS: tuple[TextSuite, ...] = get_args(TextSuite)
-"""Suites that measure what a model writes and how it finds held-out text, beside a dataset; the others ask."""
+KINDS: Mapping[MeasuredSuite, tuple[Kind, ...]] = {
+    "likelihood": ("text",),
+    "variety": ("text",),
+    "verbatim": ("text",),
+    "verse": ("text",),
+    "answers": ("chat", "prompts"),
+    "pairs": ("preference",),
+}
+"""Suites that measure a model beside held-out data, and the kinds of dataset that they can; the others ask."""
+
+
+def suites_for(kind: str) -> tuple[Suite, ...]:
+    """All that can be measured beside a dataset of a kind, as its manifest says it."""
+    return tuple(suite for suite, kinds in KINDS.items() if kind in kinds)
 
 
 class EvaluateOptions(Config):
     """What is measured, on what, with how many samples.
 
     Args:
-        suites: In the order of the report. "verse" needs the extra `verse`.
+        suites: In the order of the report; none for all that fit the dataset. "verse" needs the extra `verse`, and so
+            does "answers" where the answers are verse.
         tasks: A file of JSON lines for the suite "tasks".
         split: The held-out documents that the model is measured on and beside.
-        documents: How many of them the likelihood is taken over, or how many questions of a suite are asked, evenly
-            spaced; None for all.
+        documents: How many of them the likelihood is taken over, or how many rows or questions of a suite are asked,
+            evenly spaced; None for all, but for the 300 prompts that "answers" asks then.
         samples: What the model writes to each prompt, and as much again to none.
         prompts: Beginnings to continue.
         generation: Settings of the family's sampler, over the model's own defaults.
         seed: Sample k is written with seed + k.
         window: Words in the shortest run that counts as copied.
-        bf16: Compute the likelihood in bfloat16: faster on some machines, and good to about 0.01 bits per byte.
+        reference: The folder of the model that "pairs" compares with.
+        bf16: Compute likelihoods in bfloat16: faster on some machines, and good to about 0.01 bits per byte.
     """
 
-    suites: tuple[Suite, ...] = TEXTS
+    suites: tuple[Suite, ...] = ()
     tasks: Path | None = None
     split: Literal["valid", "test"] = "test"
     documents: int | None = Field(default=None, ge=1)
@@ -41,4 +57,5 @@ class EvaluateOptions(Config):
     generation: dict[str, Any] = {}
     seed: int = 0
     window: int = Field(default=8, ge=2)
+    reference: Path | None = None
     bf16: bool = False

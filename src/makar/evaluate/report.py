@@ -19,7 +19,7 @@ class Figure:
     Args:
         meaning: What it is and how to read it, in a line.
         values: By whose it is: "model", "held-out", "bzip2".
-        unit: "%" where the values are shares from 0 to 1.
+        unit: "%" where the values are shares from 0 to 1; a whole number is a count all the same.
     """
 
     meaning: str
@@ -108,9 +108,9 @@ def shown(value: Value, unit: str) -> str:
         return ""
     if isinstance(value, str):
         return value
-    if unit == "%":
-        return f"{value:.1%}"
-    return f"{value:,}" if isinstance(value, int) else f"{value:,.3f}"
+    if isinstance(value, int):
+        return f"{value:,}"
+    return f"{value:.1%}" if unit == "%" else f"{value:,.3f}"
 
 
 def indented(text: str) -> str:

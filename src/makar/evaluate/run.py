@@ -1,15 +1,18 @@
-"""The whole evaluation of a language model: its text beside real held-out text, and what it answers."""
+"""The whole evaluation of a language model: its text or its answers beside real held-out ones, and what it knows."""
 
+from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
-from makar.core.errors import InputError, ModelError
+from makar.core.errors import InputError
 from makar.core.nouns import Model
 from makar.data.dataset import Dataset
+from makar.evaluate.answers import exchanges, sections, training_answers
 from makar.evaluate.asking import ask
-from makar.evaluate.config import EvaluateOptions
+from makar.evaluate.config import KINDS, EvaluateOptions, Suite, suites_for
+from makar.evaluate.pairs import pairs_section
 from makar.evaluate.report import Report, Section
-from makar.evaluate.suites import SUITES, Material, Say
-from makar.families.language.config import LanguageConfig
+from makar.evaluate.suites import SUITES, Material, Say, check_reads_text
 from makar.measure.pronounce import dictionary
 
 SHOWN = 3
@@ -24,7 +27,7 @@ def evaluate(
     name: str = "the model",
     say: Say = lambda line: None,  # noqa: ARG005
 ) -> Report:
-    """Measure a language model.
+    """Measure a language model, or on pairs a reward model.
 
     Args:
         model: With its tokenizer.
@@ -35,36 +38,73 @@ def evaluate(
 
     Raises:
         ModelError: It is no language model, or has no tokenizer.
-        InputError: There is no dataset although a suite needs one, it holds no text, or its held-out split is empty.
+        InputError: There is no dataset although a suite needs one, or none that the suite can use.
         RecipeError: A setting of generation that the family does not know.
         UserError: A package is missing that a suite needs.
     """
-    if not isinstance(model.config, LanguageConfig) or "codec" not in model.parts:
-        raise ModelError("not a language model with its tokenizer", where=name, fix="evaluate a model that writes text")
-    texts = [suite for suite in options.suites if suite in SUITES]
-    sections: dict[str, Section] = {}
-    material: Material | None = None
-    if texts:
-        if dataset is None:
-            raise InputError("there is no dataset to measure beside", value=texts[0], fix="name one with --data")
-        kind = dataset.manifest.kind
-        if kind != "text":
-            fix = "name a dataset of text with --data"
-            raise InputError("the dataset holds no text to measure beside", where=dataset.path, value=kind, fix=fix)
-        if not dataset.manifest.kept[options.split].documents:
-            raise InputError("the held-out split is empty", where=dataset.path, value=options.split, fix="collect more")
-        if "verse" in texts:
-            dictionary()
-        material = Material(model, dataset, options, say)
-    for suite in options.suites:
-        sections[suite] = SUITES[suite](material) if material and suite in SUITES else ask(model, suite, options, say)
-    wrote = material is not None and texts != ["likelihood"]
+    check_reads_text(model, name)
+    suites = options.suites or fitting(dataset)
+    material = material_of(model, dataset, suites, options, say)
+    found: dict[str, Section] = {}
+    samples: list[str] = []
+    for suite in suites:
+        if material is None or suite not in KINDS:
+            found[suite] = ask(model, suite, options, say)
+        elif suite == "answers":
+            asked = exchanges(material)
+            found |= sections(asked, options.seed, partial(training_answers, material))
+            samples = [f"{each.question}\n\n{each.answer}" for each in asked[:SHOWN]]
+        elif suite == "pairs":
+            found[suite] = pairs_section(material)
+        else:
+            found[suite] = SUITES[suite](material)
+            samples = samples if suite == "likelihood" else [sample.whole for sample in material.samples[:SHOWN]]
     generation = material.settings.model_dump() if material else options.generation
     return Report(
         model=name,
         dataset=str(dataset.path) if dataset else "",
         dataset_hash=dataset.hash if dataset else "",
-        settings={**options.model_dump(mode="json"), "generation": generation},
-        sections=sections,
-        samples=tuple(sample.whole for sample in material.samples[:SHOWN]) if material and wrote else (),
+        settings={**options.model_dump(mode="json"), "suites": suites, "generation": generation},
+        sections=found,
+        samples=tuple(samples),
     )
+
+
+def fitting(dataset: Dataset | None) -> tuple[Suite, ...]:
+    """The suites for a dataset, where none is named.
+
+    Raises:
+        InputError: There is no dataset, or no suite for its kind.
+    """
+    if dataset is None:
+        raise InputError("there is no dataset to measure beside", fix="name one with --data")
+    suites = suites_for(dataset.manifest.kind)
+    if not suites:
+        fix = "name another one with --data"
+        raise InputError("no suite for this kind of dataset", where=dataset.path, value=dataset.manifest.kind, fix=fix)
+    return suites
+
+
+def material_of(
+    model: Model[Any], dataset: Dataset | None, suites: Sequence[Suite], options: EvaluateOptions, say: Say
+) -> Material | None:
+    """What the suites measure beside a dataset; None if all of them only ask.
+
+    Raises:
+        InputError: There is no dataset, it is of another kind than a suite measures, or its held-out split is empty.
+        UserError: The suite "verse" lacks its dictionary.
+    """
+    measured = {suite: kinds for suite, kinds in KINDS.items() if suite in suites}
+    if not measured:
+        return None
+    if dataset is None:
+        raise InputError("there is no dataset to measure beside", value=[*measured][0], fix="name one with --data")
+    for suite, kinds in measured.items():
+        if (kind := dataset.manifest.kind) not in kinds:
+            fix = f"name a dataset of the kind {' or '.join(map(repr, kinds))} with --data"
+            raise InputError(f"the suite {suite!r} measures no such dataset", where=dataset.path, value=kind, fix=fix)
+    if not dataset.manifest.kept[options.split].documents:
+        raise InputError("the held-out split is empty", where=dataset.path, value=options.split, fix="collect more")
+    if "verse" in measured:
+        dictionary()
+    return Material(model, dataset, options, say)

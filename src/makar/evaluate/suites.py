@@ -1,6 +1,6 @@
-"""What is measured: one function a suite, from the model and the data to a section of the report."""
+"""What is measured on text: one function a suite, from the model and the data to a section of the report."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, cast
@@ -10,6 +10,7 @@ from torch import Tensor
 
 from makar.codecs.bpe import Bpe
 from makar.core.config import parse
+from makar.core.errors import ModelError
 from makar.core.nouns import Model, Request
 from makar.core.random import Rng
 from makar.data.dataset import Dataset
@@ -108,10 +109,25 @@ def first_lines(text: str, words: int) -> str:
     return "\n".join(lines)
 
 
+def check_reads_text(model: Model[Any], name: str) -> None:
+    """Refuse a model that is none of language, or has no tokenizer.
+
+    Raises:
+        ModelError: It is so; a reward model passes.
+    """
+    if not isinstance(model.config, LanguageConfig) or "codec" not in model.parts:
+        raise ModelError("not a language model with its tokenizer", where=name, fix="evaluate a model that writes text")
+
+
 def log_probs_of(model: Model[Any], options: EvaluateOptions) -> LogProbs:
-    """How likely a model finds every token of some rows, but their first."""
+    """How likely a model finds every token of some rows, but their first.
+
+    Raises:
+        ModelError: It has no opinion on single tokens: it is a reward model.
+    """
     device, score = model.device, model.family.log_prob
-    assert score is not None  # every language model has one
+    if score is None or score.kind != "exact":
+        raise ModelError("it does not say how likely a text is", value=model.family.name, fix="measure it on pairs")
 
     def log_probs(tokens: Tensor) -> Tensor:
         with torch.autocast(device.type, torch.bfloat16, enabled=options.bf16):
@@ -158,15 +174,7 @@ def likelihood_section(material: Material) -> Section:
 def variety_section(material: Material) -> Section:
     """Distinct phrases and lengths."""
     texts = {"model": material.written, "held-out": material.real}
-    figures: dict[str, Figure] = {}
-    for n in (1, 2, 3):
-        grams = {name: sum(max(0, len(plain_words(text)) - n + 1) for text in each) for name, each in texts.items()}
-        limit = min(grams.values())
-        figures[f"distinct_{n}"] = Figure(
-            f"share of word {n}-grams that are different ones, over the first {limit:,}",
-            {name: distinct(each, n, limit) for name, each in texts.items()},
-            "%",
-        )
+    figures = distinct_figures(texts)
     sizes = {name: lengths(each) for name, each in texts.items()}
     meanings = {
         "texts": "how many",
@@ -186,6 +194,20 @@ def variety_section(material: Material) -> Section:
         "well above it, it may be writing at random.",
         figures,
     )
+
+
+def distinct_figures(texts: Mapping[str, Sequence[str]]) -> dict[str, Figure]:
+    """Distinct-1, -2 and -3 over equally many n-grams of some texts, by whose they are."""
+    figures: dict[str, Figure] = {}
+    for n in (1, 2, 3):
+        grams = {name: sum(max(0, len(plain_words(text)) - n + 1) for text in each) for name, each in texts.items()}
+        limit = min(grams.values())
+        figures[f"distinct_{n}"] = Figure(
+            f"share of word {n}-grams that are different ones, over the first {limit:,}",
+            {name: distinct(each, n, limit) for name, each in texts.items()},
+            "%",
+        )
+    return figures
 
 
 def verbatim_section(material: Material) -> Section:
