@@ -112,6 +112,18 @@ def test_a_gpu_is_handed_everything_without_a_wait(monkeypatch):
     assert pretence.copies == 3, "the two columns, and the wishes"
 
 
+@pytest.mark.parametrize(("dropout", "equal"), [(0.0, True), (0.5, False)])
+def test_smaller_micro_batches_change_what_dropout_draws_and_nothing_else(dropout, equal):
+    class Dropping(Masked):
+        def __call__(self, model, micro, player, rng):
+            return super().__call__(
+                model, micro | {"twice": nn.functional.dropout(micro["twice"], dropout)}, player, rng
+            )
+
+    whole, cut = (one_step(Dropping(), micro)[0] for micro in (None, 5))
+    assert torch.allclose(whole, cut, atol=1e-6) == equal
+
+
 def test_rows_are_global_and_seeds_follow_them():
     objective = Masked()
     one_step(objective, micro=4, step=3)

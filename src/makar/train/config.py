@@ -79,7 +79,8 @@ class TrainConfig(Config):
     Args:
         steps: Optimizer steps.
         batch_size: Rows a step, all processes and micro-batches together.
-        micro_batch_size: Rows at once in one process: lower it to save memory, the result is the same. None: all.
+        micro_batch_size: Rows at once in one process: lower it to save memory. The result is the same up to rounding,
+            but for dropout, which draws its noise for the rows at once. None: all.
         optimizer: AdamW or Muon, and its numbers.
         schedule: Learning rate over the steps.
         clip_norm: Largest norm of a player's gradient.
