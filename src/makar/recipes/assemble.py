@@ -302,6 +302,6 @@ def parent(recipe: Recipe, workspace: Workspace) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for reference in recipe.references:
         folder = workspace.model(reference)
-        weights = {file.name: sha256(file) for file in sorted(folder.glob("*.safetensors"))}
+        weights = {str(file.relative_to(folder)): sha256(file) for file in sorted(folder.rglob("*.safetensors"))}
         found[reference] = {"folder": str(folder), "weights": weights}
     return found

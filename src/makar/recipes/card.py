@@ -8,6 +8,9 @@ from makar.recipes.run import Run
 
 Facts = Mapping[str, Any]
 
+LIBRARIES = {"language": "transformers", "diffusion": "diffusers"}
+"""What else opens a model of each family."""
+
 SHOWN = 12
 """Sources that the card names; the manifest names all."""
 
@@ -24,13 +27,13 @@ def card(manifest: Facts) -> str:
         manifest: Of the run; what it does not say is left out.
     """
     family = manifest.get("family", "model")
-    library = "peft" if "trained" in manifest else "transformers"
+    library = "peft" if "trained" in manifest else LIBRARIES.get(family)
     head = [
         "---",
         "tags:",
         "- makar",
         f"- {family}",
-        f"library_name: {library}" if family == "language" else "",
+        f"library_name: {library}" if library else "",
         "---",
     ]
     sections = [
@@ -117,7 +120,7 @@ def limits(manifest: Facts) -> str:
         "- It may repeat passages of its training data word for word: `makar evaluate` counts them.",
         "- What it says of the world is not to be relied on.",
     ]
-    if manifest.get("length"):
+    if manifest.get("length", 1) > 1:
         unit = manifest.get("units", "units")
         said.append(f"- It was trained on rows of {manifest['length']} {unit}, and is not known beyond.")
     return "\n".join(said)

@@ -205,14 +205,14 @@ def understood(config: DiffusionConfig, prompt: Any) -> Wish:
         InputError: It holds what the model does not know, or pictures of another size.
     """
     if not isinstance(prompt, Mapping):
-        return Wish(label_of(config, prompt), prompt is not None)
+        return Wish(label_of(config, prompt), prompt not in (None, ""))
     unknown = [name for name in prompt if name not in ("label", "image", "mask")]
     if unknown:
         raise InputError(
             "unknown part of a prompt", value=unknown[0], fix=nearest(unknown[0], ("label", "image", "mask"))
         )
     label = prompt.get("label")
-    wish = Wish(label_of(config, label), label is not None)
+    wish = Wish(label_of(config, label), label not in (None, ""))
     if "image" in prompt:
         wish = replace(wish, image=fitting(config, prompt["image"], config.net.in_channels, "picture"))
     if "mask" in prompt:
@@ -234,7 +234,7 @@ def fitting(config: DiffusionConfig, picture: Any, channels: int, name: str) -> 
 def label_of(config: DiffusionConfig, prompt: Any) -> int:
     """The label that a prompt means; no prompt means no class."""
     count, names = config.net.num_classes, config.classes
-    if prompt is None:
+    if prompt is None or prompt == "":
         null = null_label(config)
         if count and null is None:
             raise InputError("this model needs a class", fix=f"give a number from 0 to {count - 1}")
