@@ -1,13 +1,18 @@
 """`makar runs` and `makar inspect`."""
 
 import json
+from pathlib import Path
 
 import pytest
 from safetensors.torch import load_file, save_file
 
 from makar.app import look
 from makar.core.files import lock, locked, sha256, write_json, write_sealed
+from makar.data.config import PictureOptions
+from makar.data.dataset import Dataset
+from makar.data.pixels import write_pixels
 from makar.recipes.run import Workspace
+from tests.data.drawn import noise
 
 
 def test_no_runs_is_said(tmp_path, monkeypatch, call):
@@ -146,3 +151,20 @@ def test_to_look_at_a_run_disturbs_nobody(workspace):
         assert (run / ".lock").read_bytes() == before
     assert not locked(run)
     assert not locked(workspace / "runs" / "nothing")
+
+
+def test_collect_takes_pictures_and_what_becomes_of_them_from_the_command_line(place, call, tmp_path):
+    (tmp_path / "set").mkdir()
+    for seed in range(8):
+        noise(seed).save(tmp_path / "set" / f"{seed}.png")
+    words = ["--size", "48", "--fit", "pad", "--background", "black", "--test-fraction", "0", "--valid-fraction", "0"]
+    manifest = json.loads(call("collect", str(tmp_path / "set"), "--out", "pictures", "--json", *words).out)
+    assert manifest["kind"] == "image"
+    assert manifest["pictures"]["largest"] == [48, 48]
+    assert manifest["kept"]["train"]["documents"] == 8
+    assert call("inspect", "pictures").out.startswith("pictures: dataset, intact\n")
+    write_pixels(Dataset.open("pictures"), "train", Path("pixels"), PictureOptions())
+    assert call("inspect", "pixels").out.startswith("pixels: pixel shards, intact\n")
+    err = call("collect", str(tmp_path / "set"), "--out", "other", "--fit", "stretch", code=2).err
+    assert "crop" in err
+    assert "Traceback" not in err

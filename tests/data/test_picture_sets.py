@@ -219,3 +219,33 @@ def test_texts_and_pictures_are_told_apart(tmp_path):
         InputError, match=r"mixed: texts and pictures together \(got '2 texts, 2 pictures'\); collect them"
     ):
         kind_of_sources([fetch(str(mixed))])
+
+
+def saved(array):
+    """An array as NumPy writes it."""
+    memory = io.BytesIO()
+    np.save(memory, array)
+    return memory.getvalue()
+
+
+def test_arrays_are_pictures(tmp_path):
+    gray, colour = np.arange(24, dtype=np.uint8).reshape(2, 3, 4), np.zeros((1, 3, 4, 3), np.uint8)
+    files = {"a.npy": saved(gray), "b.npy": saved(gray / 255), "c.npy": saved(colour)}
+    source = fetch(str(lay(tmp_path / "a", files)))
+    found = [item.content for item in pictures(source, survey(source))]
+    assert all(np.array_equal(one, wanted) for one, wanted in zip(found, [*gray, *gray, *colour], strict=True))
+
+
+OTHERS = (
+    np.zeros(3), np.zeros((2, 3, 4, 2)), np.full((2, 3, 4), 2.0), np.full((2, 3, 4), np.nan),
+    np.zeros((2, 3, 4), np.int64), np.array([{}]), np.zeros((0, 3, 4)),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("array", OTHERS)
+def test_other_arrays_are_faults(tmp_path, array):
+    found, faults = read(lay(tmp_path / "a", {"a.npy": saved(array), "b.png": None}))
+    assert list(found) == ["b.png"]
+    assert len(faults) == 1
+    cut = lay(tmp_path / "a", {"a.npy": saved(np.zeros((2, 3, 4)))[:-9]})
+    assert len(read(cut)[1]) == 1

@@ -54,7 +54,8 @@ def collect(
     """Collect data: extract, clean, deduplicate, split. An interrupted collection continues.
 
     Args:
-        sources: Files, folders, archives, "pypi:NAME==VERSION[/path]", or "make:NAME".
+        sources: Files, folders, archives, "pypi:NAME==VERSION[/path]", "npm:NAME@VERSION[/path]", "deb:NAME[/path]", or
+            "make:NAME": texts or pictures, which one is found by looking.
         out: The dataset folder to write.
         options: How sources are cleaned, split and asked about, such as {"test_fraction": 0.1}: the fields of
             `makar.data.config.CollectOptions`.
@@ -62,7 +63,7 @@ def collect(
 
     Raises:
         SourceError: A source cannot be reached.
-        InputError: There is no text in it, or too little for its split.
+        InputError: There is neither text nor picture in it, or both, or too little for its split.
         RecipeError: An option is unknown, or of a bad value.
     """
     from makar.core.config import parse

@@ -62,7 +62,10 @@ def demo(quiet: Quiet = False) -> None:
 @app.command()
 def collect(
     sources: Annotated[
-        list[str], typer.Argument(metavar="SOURCE...", help="Files, folders, pypi:NAME==VERSION, make:NAME.")
+        list[str],
+        typer.Argument(
+            metavar="SOURCE...", help="Files, folders, pypi:NAME==VERSION, npm:NAME@VERSION, deb:NAME, make:NAME."
+        ),
     ],
     out: Annotated[Path, typer.Option(metavar="DIR", help="The dataset folder to write.")],
     ask: Annotated[
@@ -74,15 +77,21 @@ def collect(
     limit_bytes: Annotated[int | None, typer.Option(help="Take so much of what is not test.")] = None,
     min_chars: Annotated[int | None, typer.Option(help="Drop shorter documents.")] = None,
     near: Annotated[float | None, typer.Option(help="Similarity from which documents repeat each other.")] = None,
+    size: Annotated[int | None, typer.Option(help="Pictures: side in pixels of the square to store.")] = None,
+    fit: Annotated[str | None, typer.Option(help="Pictures: crop to the square, or pad to it.")] = None,
+    background: Annotated[str | None, typer.Option(help="Pictures: colour behind them, as white or #102030.")] = None,
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Extract, clean, deduplicate and split text; count all of it."""
+    """Extract, clean, deduplicate and split text or pictures; count all of it."""
     from makar.app import api, present, terminal
 
     given = {"ask": ask, "test": test, "test_fraction": test_fraction, "valid_fraction": valid_fraction}
     given |= {"limit_bytes": limit_bytes, "min_chars": min_chars, "near": near}
-    options = {name: value for name, value in given.items() if value is not None}
+    pictures = {"size": size, "fit": fit, "background": background}
+    options: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+    if asked := {name: value for name, value in pictures.items() if value is not None}:
+        options["pictures"] = asked
     manifest = api.collect(sources, out, options, say=terminal.say(quiet=quiet))
     terminal.emit(manifest, present.manifest_text, as_json=json)
 

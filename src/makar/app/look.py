@@ -216,6 +216,18 @@ def inspect_tokens(path: Path, found: Findings) -> None:
     found.check(opened)
 
 
+def inspect_pixels(path: Path, found: Findings) -> None:
+    """Pixel shards: every file against its hash."""
+
+    def opened() -> Facts:
+        from makar.data.pixels import PixelShards
+
+        shards = PixelShards.open(path)
+        return {"pictures": shards.rows, "shape": shards.shape, "classes": shards.classes}
+
+    found.check(opened)
+
+
 def inspect_tensors(path: Path, found: Findings) -> None:
     """A tensor file: whether it reads, and the shape of each tensor."""
 
@@ -272,6 +284,7 @@ KINDS: Sequence[tuple[str, Callable[[Path], bool], Callable[[Path, Findings], No
     ("run", lambda p: (p / "recipe.toml").is_file(), inspect_run),
     ("dataset", lambda p: (p / "manifest.json").is_file() and (p / "train").is_dir(), inspect_dataset),
     ("token shards", lambda p: (p / "meta.json").is_file() and (p / "offsets.bin").is_file(), inspect_tokens),
+    ("pixel shards", lambda p: (p / "meta.json").is_file() and (p / "pixels-00000.bin").is_file(), inspect_pixels),
     ("adapter", lambda p: (p / "adapter_config.json").is_file(), inspect_model),
     ("model", lambda p: (p / "config.json").is_file(), inspect_model),
     ("folder", Path.is_dir, inspect_folder),

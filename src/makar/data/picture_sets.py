@@ -13,6 +13,7 @@ import numpy as np
 
 from makar.core.errors import InputError
 from makar.data.archives import UNPACKERS, Entry
+from makar.data.arrays import read_npy
 from makar.data.document import Fault
 from makar.data.fetch import Fetched, entries
 from makar.data.idx import CLASS_NAMES, IMAGES, LABELS, read_images, read_labels
@@ -32,8 +33,8 @@ SPLITS = {
 }
 """Folders that are no class and say which split their pictures belong to."""
 
-MAX_TEXT, MAX_INDEX = 1 << 16, 64 << 20
-"""Bytes of the longest caption, and of the longest list of pictures."""
+MAX_TEXT, MAX_INDEX, MAX_ARRAY = 1 << 16, 64 << 20, 4 << 30
+"""Bytes of the longest caption, of the longest list of pictures, and of the largest array of them."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,7 @@ class Found:
 
     Args:
         id: The file, and the place in it.
-        content: The file's bytes, or a gray picture as an array.
+        content: The file's bytes, or the picture as an array.
         facts: What is said of it.
         source: As the user named it.
     """
@@ -133,7 +134,7 @@ def stem_of(path: str) -> str:
 
 def is_picture(kind: str) -> bool:
     """Whether a file, by its name, holds a picture, or many."""
-    return suffix_of(kind) in SUFFIXES or IMAGES.search(kind) is not None
+    return suffix_of(kind) in (*SUFFIXES, ".npy") or IMAGES.search(kind) is not None
 
 
 def survey(source: Fetched) -> Survey:
@@ -304,6 +305,8 @@ def pictures(source: Fetched, beside: Survey) -> Iterator[Found | Fault]:
             yield entry
         elif IMAGES.search(entry.kind):
             yield from of_idx(entry, source, beside)
+        elif suffix_of(entry.kind) == ".npy":
+            yield from of_npy(entry, source)
         elif is_picture(entry.kind):
             facts = facts_of(relative(entry.name, source), entry.name, beside)
             yield facts if isinstance(facts, Fault) else one(entry, facts, source)
@@ -370,3 +373,12 @@ def of_idx(entry: Entry, source: Fetched, beside: Survey) -> Iterator[Found | Fa
         yield Fault(
             f"cannot be read on: {fault.what}", f"{entry.name}, after {number + 1} pictures", 0, fault.fix or ""
         )
+
+
+def of_npy(entry: Entry, source: Fetched) -> Iterator[Found | Fault]:
+    """The pictures of a NumPy array."""
+    try:
+        for number, pixels in enumerate(read_npy(read(entry, MAX_ARRAY), entry.name)):
+            yield Found(f"{entry.name}#{number}", pixels, Facts(), source.name)
+    except InputError as fault:
+        yield Fault(fault.what, entry.name, 0, fault.fix or "")

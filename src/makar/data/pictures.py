@@ -204,8 +204,8 @@ def fit(image: "Image", options: PictureOptions) -> "Image":
     return canvas
 
 
-def from_array(pixels: UInt8[np.ndarray, "height width"], where: str, options: PictureOptions) -> Still | Fault:
-    """A gray picture that is an array already."""
+def from_array(pixels: UInt8[np.ndarray, "height width ..."], where: str, options: PictureOptions) -> Still | Fault:
+    """A picture that is an array already: gray, or with three channels behind."""
     from PIL import Image
 
     image = Image.fromarray(pixels)
