@@ -16,7 +16,9 @@ from makar.align.estimate import (
 )
 from makar.align.policy import grpo, ppo
 from makar.align.score import log_prob_of
+from makar.align.table import check_options
 from makar.align.value import attach_value_head, foreseen
+from makar.core.errors import RecipeError
 from tests.align.support import answers, rng, run, tiny
 
 torch.set_num_threads(1)
@@ -100,6 +102,24 @@ def test_the_weight_of_the_divergence_follows_its_target():
 def old_of(model, rows):
     with torch.no_grad():
         return log_prob_of(model)(model, rows, rng(len(rows["tokens"])))[0]
+
+
+def test_k1_in_a_loss_moves_nothing_and_is_refused_with_the_fix():
+    """The exact mean of each estimate's gradient, over a policy of four parts that has left its reference."""
+    logits = torch.tensor([0.5, -1.0, 2.0, 0.0], dtype=torch.float64, requires_grad=True)
+    reference = torch.tensor([0.1, 0.2, 0.3, 0.4], dtype=torch.float64).log()
+    now = logits.log_softmax(0)
+    true = torch.autograd.grad((now.exp() * (now - reference)).sum(), logits, retain_graph=True)[0]
+    means = {}
+    for kind in ("k1", "k2"):
+        sampled = (now.exp().detach() * KL[kind](now - reference)).sum()
+        means[kind] = torch.autograd.grad(sampled, logits, retain_graph=True)[0]
+    assert means["k1"].abs().max() < 1e-12
+    assert torch.allclose(means["k2"], true)
+    with pytest.raises(RecipeError, match="k1 in a loss .*objective.name = 'rloo', where k1 is part of the reward"):
+        check_options("grpo", {"kl": "k1", "kl_weight": 0.04})
+    check_options("grpo", {"kl": "k1"})
+    check_options("grpo", {"kl": "k3", "kl_weight": 0.04})
 
 
 @pytest.mark.parametrize("aggregate", ["token", "sequence", "constant"])

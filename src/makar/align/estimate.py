@@ -15,6 +15,7 @@ Counts = Bool[Tensor, "rows parts"]
 PerRow = Float[Tensor, " rows"]
 
 KlKind = Literal["k1", "k2", "k3"]
+"""The names of `KL`."""
 
 KL: Mapping[str, Callable[[Tensor], Tensor]] = {
     "k1": lambda gain: gain,

@@ -18,6 +18,7 @@ from makar.align.config import Fraction, NotNegative
 from makar.align.estimate import KL, Counts, KlKind, PerPart, clipped_surrogate
 from makar.align.score import log_prob_of
 from makar.align.value import log_probs_and_values
+from makar.core.errors import RecipeError
 from makar.core.nouns import Batch, Loss, Model, Objective
 from makar.core.random import Rng
 
@@ -132,7 +133,14 @@ def grpo(
 
     The defaults are DAPO's (arXiv:2503.14476); the first paper's (arXiv:2402.03300) are `clip_high` 0.2, `aggregate`
     "sequence" and `kl_weight` 0.04. See `PolicyGradient` for the arguments.
+
+    Raises:
+        RecipeError: k1 is to be minimised. Its gradient on samples of the policy is 0 in the mean, whatever the
+            divergence, and noise besides; in the reward, where TRL's RLOO has it, it does its work.
     """
+    if kl == "k1" and kl_weight:
+        fix = "take 'k3' or 'k2', or objective.name = 'rloo', where k1 is part of the reward"
+        raise RecipeError("k1 in a loss holds nothing near the reference", where="objective.options.kl", fix=fix)
     return PolicyGradient(clip_low, clip_high, "part", aggregate, max_parts, kl, kl_weight)
 
 

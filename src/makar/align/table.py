@@ -56,10 +56,12 @@ def check_options(name: str, options: Mapping[str, Any]) -> None:
     """Refuse options that an objective does not know.
 
     Raises:
-        RecipeError: Names the nearest one that it knows, or what a value must be.
+        RecipeError: Names the nearest one that it knows, what a value must be, or which do not go together.
     """
     known = {option: kind for make in ALGORITHMS[name].makers for option, kind in open_options(make).items()}
     fitting(known, options, "objective.options")
+    if not ALGORITHMS[name].compares:
+        ALGORITHMS[name].objective(**given_to(ALGORITHMS[name].objective, options))
 
 
 def given_to(make: Callable[..., Any], options: Mapping[str, Any]) -> dict[str, Any]:
