@@ -109,7 +109,13 @@ def length(low: int = 0, high: int = 10**9, unit: Literal["words", "lines", "cha
         low: Units at least.
         high: Units at most.
         unit: What is counted.
+
+    Raises:
+        RecipeError: No answer can be so long and so short.
     """
+    if not 0 <= low <= high:
+        fix = "give bounds from 0 up, the lower one first"
+        raise RecipeError("no length is within the bounds", where="reward.length", value=f"{low} to {high}", fix=fix)
 
     def rule(case: Case) -> float:
         count = UNITS[unit](case.answer)
@@ -282,7 +288,8 @@ def regular(pattern: str) -> re.Pattern[str]:
     try:
         return re.compile(pattern, re.DOTALL)
     except re.error as fault:
-        raise RecipeError(f"not a regular expression: {fault}", where="reward", value=pattern) from None
+        fix = "mend it there: a backslash makes ( [ . and their kin plain, and '...' in TOML keeps it as it is"
+        raise RecipeError(f"not a regular expression: {fault}", where="reward", value=pattern, fix=fix) from None
 
 
 def split_name(function: str) -> tuple[Path, str]:
