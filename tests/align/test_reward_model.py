@@ -9,6 +9,7 @@ from makar.align.reward_model import BradleyTerry, from_language, judge_of, load
 from makar.align.rewards import Case, earn, make_rewards
 from makar.core.errors import InputError, ModelError
 from makar.data.table import TensorSource
+from makar.engine.load import open_model
 from makar.train.config import TrainConfig
 from makar.train.loop import fit
 from makar.train.metrics import read_metrics
@@ -91,3 +92,9 @@ def test_a_language_model_is_no_reward_model(tmp_path):
     model.family.folder.save(model, tmp_path)
     with pytest.raises(ModelError, match="no reward model"):
         load(tmp_path)
+
+
+def test_a_reward_model_is_no_language_model_and_says_so(tmp_path):
+    save(from_language(writer(0), seed=1), tmp_path)
+    with pytest.raises(ModelError, match=r"this is a reward model: .*; let it judge, \[reward\] model = "):
+        open_model(tmp_path)

@@ -76,7 +76,14 @@ def read(folder: Path) -> tuple[LanguageConfig, Decoder, dict[str, Any], dict[st
     Raises:
         ModelError: A file is missing, damaged or does not fit the others, or the model is of another kind.
     """
-    config = from_ecosystem(read_object(folder / "config.json"), folder / "config.json")
+    found = read_object(folder / "config.json")
+    if any(str(name).endswith("ForSequenceClassification") for name in found.get("architectures") or []):
+        raise ModelError(
+            "this is a reward model: it judges answers and writes none",
+            where=folder,
+            fix="let it judge, [reward] model = {path = 'its folder or @run'}, and open the model that it taught",
+        )
+    config = from_ecosystem(found, folder / "config.json")
     return config, read_net(config, folder), *read_parts(folder, config)
 
 
