@@ -1,1 +1,1 @@
-"""What a model's text is worth: likelihood, variety, copying and verse, each beside real held-out text."""
+"""What a model is worth: its text, its answers and what it prefers, each beside real held-out data and chance."""

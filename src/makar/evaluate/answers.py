@@ -172,7 +172,7 @@ def variety(found: Found) -> Section:
                 {"model": words["model"]},
                 sizes={"model": words["held-out"]},
             ),
-            **distinct_figures(texts),
+            **{name: figure for name, figure in distinct_figures(texts).items() if figure.values["held-out"]},
         },
     )
 

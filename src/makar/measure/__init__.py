@@ -1,1 +1,1 @@
-"""What can be said of a text by reading it alone: rhyme, meter, variety, lengths. Knows no model."""
+"""What can be said of a text by reading it: rhyme, meter, variety, overlap, topic, manners. Knows no model."""
