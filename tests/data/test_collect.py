@@ -337,3 +337,12 @@ def test_the_poetry_corpus_as_the_documents_state_it(tmp_path):
     test = ("\n".join(dataset.texts("test")) + "\n").encode()
     assert len(test) == dataset.bytes("test") == 6_087_002
     assert round(len(bz2.compress(test, 9)) * 8 / len(test), 3) == 2.694
+
+
+def test_where_only_equal_documents_go_no_signature_is_made(tmp_path, monkeypatch):
+    monkeypatch.setattr("makar.data.steps.signatures", lambda texts: pytest.fail("a signature was made"))
+    rows = [f"What is {k} + 1?" for k in range(60)] + ["What is 7 + 1?", "What is 7 * 1?"]
+    (tmp_path / "a.jsonl").write_text("".join(json.dumps({"text": row}) + "\n" for row in rows))
+    options = CollectOptions(near=1.0, min_chars=0, test_fraction=0.1, valid_fraction=0.1)
+    found = collect([str(tmp_path / "a.jsonl")], tmp_path / "out", options)
+    assert {name: count.documents for name, count in found.dropped.items()} == {"duplicate": 1}

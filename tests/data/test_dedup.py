@@ -5,7 +5,7 @@ import xxhash
 
 from makar.data import dedup
 from makar.data.dedup import Verdict, find_duplicates
-from makar.data.minhash import BANDS, ROWS, shingles, signatures
+from makar.data.minhash import BANDS, ROWS, fingerprints, shingles, signatures
 from tests.data.corpora import verse
 
 
@@ -19,7 +19,7 @@ def judge(texts, test, folder, near=0.7, cuts=(0, 5, 17)):
         exact.append(folder / f"{start}.exact.npy")
         signed.append(folder / f"{start}.signed.npy")
         np.save(exact[-1], np.array([xxhash.xxh3_64_intdigest(text.encode()) for text in part], np.uint64))
-        np.save(signed[-1], signatures(part))
+        np.save(signed[-1], fingerprints(part) if near == 1 else signatures(part))
     work = folder / "work"
     work.mkdir()
     verdicts = find_duplicates(exact, signed, np.array(test, bool), near, work)
@@ -43,6 +43,13 @@ def test_the_first_of_its_kind_stays_and_test_always_does(tmp_path):
     assert judge(texts, test, tmp_path) == [keep, keep, same, near, same_test, same_test, keep, keep, keep, keep]
     test[8] = False
     assert judge(texts, test, tmp_path / "again")[4:9] == [near_test, same_test, keep, keep, same]
+
+
+def test_at_one_only_equal_texts_go(tmp_path, monkeypatch):
+    monkeypatch.setattr(dedup, "band_hashes", lambda signed: pytest.fail("no bands are looked at"))
+    texts = ["What is 3 + 4?", "What is 3 * 4?", "what is 3 + 4", "What is 3 + 4?", verse("a"), verse("a") + "\n"]
+    keep, same = Verdict.KEEP, Verdict.SAME
+    assert judge(texts, [False] * 6, tmp_path, near=1.0) == [keep, keep, keep, same, keep, keep]
 
 
 def test_the_test_set_wins_whatever_the_order(tmp_path):

@@ -54,7 +54,7 @@ class CollectOptions(Config):
         limit_bytes: Take only a leading part of what is not test, in raw bytes; the manifest says so.
         min_chars: A shorter document is dropped.
         near: Jaccard similarity of word 5-grams from which two documents are near-duplicates: 61% of pairs are found at
-            0.7, 95% at 0.8, all from 0.9 on.
+            0.7, 95% at 0.8, all from 0.9 on. At 1 only equal documents go, and no signatures are made.
         seed: Keys the hash of the groups.
         pictures: What becomes of pictures, where the sources hold pictures.
         ask: Turn what is kept into questions and answers by these rules; the result is a dataset of conversations,

@@ -46,7 +46,7 @@ def find_duplicates(
         exact: Files of 64-bit text hashes (.npy), which together are all rows.
         signed: Files of signatures (.npy), cut the same way.
         test: Which rows are in the test set.
-        near: The similarity from which two documents are near-duplicates.
+        near: The similarity from which two documents are near-duplicates; at 1 only equal ones are looked for.
         work: An empty folder for the spilled hashes; about 280 bytes a row are needed.
     """
     verdicts = np.zeros(len(test), np.uint8)
@@ -55,6 +55,8 @@ def find_duplicates(
     for pairs in pairs_of(work / "exact", test):
         alike = similar(pairs, signed, starts) == 1
         judge(verdicts, pairs[alike], test, Verdict.SAME, Verdict.SAME_AS_TEST)
+    if near == 1:
+        return verdicts
     bands = [work / f"band-{band:02}" for band in range(BANDS)]
     spill(bands, ((band_hashes(np.load(path)), at) for path, at in zip(signed, starts, strict=False)))
     gone = verdicts != Verdict.KEEP

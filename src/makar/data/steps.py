@@ -25,7 +25,7 @@ from makar.data.document import Document, Fault, size
 from makar.data.faults import Faults
 from makar.data.fetch import Fetched, documents
 from makar.data.held import SHARE, Held, hold, overlap
-from makar.data.minhash import signatures
+from makar.data.minhash import fingerprints, signatures
 from makar.data.read import CODE, suffix_of
 from makar.data.split import REASONS as HELD
 from makar.data.split import Fate, split, too_small
@@ -234,8 +234,9 @@ def clean_part(work: Work, path: Path, fate: np.ndarray, held: Mapping[Fate, Hel
     good: dict[str, Any] = {name: [column[row] for row in kept] for name, column in columns.items()}
     exact = [xxhash.xxh3_64_intdigest(text.encode()) for text in good["text"]]
     save_array(folder / f"{path.stem}.exact.npy", np.array(exact, np.uint64))
-    words = good["text"] if prose else [contents(text) for text in good["text"]]
-    save_array(folder / f"{path.stem}.signed.npy", signatures(words))
+    signed = fingerprints if work.options.near == 1 else signatures
+    words = good["text"] if prose or work.options.near == 1 else [contents(text) for text in good["text"]]
+    save_array(folder / f"{path.stem}.signed.npy", signed(words))
     good |= {"split": fate[kept], "changed": changed[kept]}
     write_part(folder / path.name, good, {"dropped": plain(dropped)})
 
