@@ -158,6 +158,11 @@ def test_rare_classes_are_noted_and_mixed_labels_refused(tmp_path):
     assert not list(tmp_path.glob(".both*"))
 
 
+def test_nothing_is_asked_of_pictures(tmp_path):
+    with pytest.raises(InputError, match="made of prose"):
+        collect([str(folder(tmp_path / "a", 2))], tmp_path / "out", SPLIT.model_copy(update={"ask": ("topic",)}))
+
+
 def test_nothing_left_is_said(tmp_path):
     (tmp_path / "a").mkdir()
     (tmp_path / "a" / "x.png").write_bytes(b"no picture")

@@ -58,7 +58,13 @@ DUPLICATES = {
 
 
 def build_pictures(work: Work) -> None:
-    """All the steps."""
+    """All the steps.
+
+    Raises:
+        InputError: Questions were asked for.
+    """
+    if work.options.ask:
+        raise InputError("questions are made of prose, and these are pictures", fix="leave collect.ask out")
     need_pillow()
     work.step("read", read_pictures)
     work.step("split", split_pictures)
