@@ -183,7 +183,8 @@ def inspect_model(path: Path, found: Findings) -> None:
         }
 
     found.check(opened)
-    found.facts["sha256"] = {file.name: sha256(file) for file in sorted(path.glob("*.safetensors"))}
+    files = sorted(path.rglob("*.safetensors"))  # a pipeline's parts lie in folders of their own
+    found.facts["sha256"] = {str(file.relative_to(path)): sha256(file) for file in files}
 
 
 def inspect_dataset(path: Path, found: Findings) -> None:
@@ -286,7 +287,7 @@ KINDS: Sequence[tuple[str, Callable[[Path], bool], Callable[[Path, Findings], No
     ("token shards", lambda p: (p / "meta.json").is_file() and (p / "offsets.bin").is_file(), inspect_tokens),
     ("pixel shards", lambda p: (p / "meta.json").is_file() and (p / "pixels-00000.bin").is_file(), inspect_pixels),
     ("adapter", lambda p: (p / "adapter_config.json").is_file(), inspect_model),
-    ("model", lambda p: (p / "config.json").is_file(), inspect_model),
+    ("model", lambda p: any((p / name).is_file() for name in ("config.json", "model_index.json")), inspect_model),
     ("folder", Path.is_dir, inspect_folder),
     ("tensor file", lambda p: p.suffix == ".safetensors", inspect_tensors),
     ("GGUF file", lambda p: p.suffix == ".gguf", inspect_gguf),

@@ -8,6 +8,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from makar.app import api
 from makar.core.errors import ModelError
 from makar.core.nouns import Request
 from makar.engine.load import open_model
@@ -181,6 +182,12 @@ def test_damage_is_said(tmp_path):
     (folder / "vae").mkdir()
     with pytest.raises(ModelError, match="VAE's codes"):
         open_model(folder)
+
+
+def test_a_pipeline_is_inspected_as_a_model(tmp_path):
+    found = api.inspect(saved(make(classes=0), tmp_path / "model"))
+    assert (found.kind, found.intact, found.facts["family"]) == ("model", True, "diffusion")
+    assert list(found.facts["sha256"]) == ["unet/diffusion_pytorch_model.safetensors"]
 
 
 def test_a_class_conditional_dit_of_a_thousand_classes_needs_a_vae_for_its_pipeline(tmp_path):
