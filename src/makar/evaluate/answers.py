@@ -4,7 +4,7 @@ import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
-from typing import Any, cast
+from typing import cast
 
 from makar.codecs.bpe import Bpe
 from makar.codecs.chat import prompt_ids, template_of
@@ -246,7 +246,7 @@ def manners(found: Found) -> Section:
             "held-out": [float(judge(each.real)) for each in rows],
         }
 
-    figures: dict[str, Any] = {
+    figures = {
         "refused": over_rows("refusals, where the real answer refuses", share(due, refuses), "%"),
         "refused_needlessly": over_rows("refusals, where the real answer does not", share(rest, refuses), "%"),
         "polite": over_rows("answers that hold a courtesy", share(found, polite), "%"),
