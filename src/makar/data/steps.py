@@ -15,6 +15,7 @@ from makar.core.errors import InputError
 from makar.core.files import folder_atomic, read_json, write_atomic, write_json
 from makar.data.ask import RULES, ask
 from makar.data.ask_text import Words, count_words
+from makar.data.benchmarks import refuse_rows
 from makar.data.card import card
 from makar.data.chats import Kind, contents, normalised
 from makar.data.clean import fault_of, normalise
@@ -105,9 +106,11 @@ def read_all(work: Work) -> dict[str, Any]:
     place: dict[str, Any] = part_notes(done[-1])["place"] if done else start_of(0, None)
     held: list[Document] = []
     faults, number, bytes_held = Faults(work.say), len(done), 0
+    tests: dict[tuple[str, str], set[int]] = {}
 
     def flush() -> None:
         nonlocal number, bytes_held
+        refuse_rows(held, tests)
         columns: dict[str, Any] = {name: [getattr(document, name) for document in held] for name in COLUMNS}
         columns["bytes"] = np.array([size(document.text) for document in held], np.int64)
         write_part(folder / f"{number:08}.parquet", columns, {"place": place, "faults": faults.take()["faults"]})
