@@ -6,12 +6,14 @@ import zipfile
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from makar.core.errors import InputError
 from makar.data.census import kind_of_sources
 from makar.data.document import Fault
 from makar.data.fetch import fetch
-from makar.data.picture_sets import Facts, Found, pictures, survey
+from makar.data.picture_sets import Found, pictures
+from makar.data.picture_survey import Facts, survey
 from makar.data.sprites import read_index
 from tests.data.drawn import file_of, idx, noise
 
@@ -249,3 +251,25 @@ def test_other_arrays_are_faults(tmp_path, array):
     assert len(faults) == 1
     cut = lay(tmp_path / "a", {"a.npy": saved(np.zeros((2, 3, 4)))[:-9]})
     assert len(read(cut)[1]) == 1
+
+
+def test_a_sheet_is_cut_where_pictures_are_no_files(tmp_path):
+    sheet = Image.new("RGBA", (3 * 10, 3 * 10))
+    rows, tiles = [], {}
+    for n, (x, y) in enumerate(((0, 0), (2, 1), (1, 2))):
+        tiles[f"{n}.png"] = noise(n, side=8, mode="RGBA")
+        sheet.paste(tiles[f"{n}.png"], (10 * x + 1, 10 * y + 1))
+        rows.append({"name": f"No {n}", "image": f"{n}.png", "sheet_x": x, "sheet_y": y})
+    rows[0]["skin_variations"] = {"1F3FB": {"image": "2.png", **{key: rows[2][key] for key in ("sheet_x", "sheet_y")}}}
+    files = {"emoji.json": json.dumps(rows[:2]), "sheets/8.png": file_of(sheet), "sheets/4.png": None}
+    source = fetch(str(lay(tmp_path / "a", files)))
+    items = [item for item in pictures(source, survey(source)) if isinstance(item, Found)]
+    assert {item.id.rpartition("#")[2]: item.facts.text for item in items} == {
+        "0.png": "no 0", "2.png": "no 0, light skin tone", "1.png": "no 1",
+    }  # fmt: skip
+    for item in items:
+        assert Image.open(io.BytesIO(item.content)).tobytes() == tiles[item.id.rpartition("#")[2]].tobytes()
+    lay(tmp_path / "a", {"sheets/8.png": file_of(sheet.crop((0, 0, 20, 20)))})
+    assert "a sheet that does not fit its index" in read(tmp_path / "a")[1]
+    lay(tmp_path / "a", {"sheets/8.png": b"no sheet"})
+    assert "not a picture of a known format" in read(tmp_path / "a")[1]

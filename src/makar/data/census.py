@@ -7,7 +7,7 @@ from makar.core.errors import InputError
 from makar.data.archives import UNPACKERS, Entry
 from makar.data.fetch import Fetched
 from makar.data.idx import IMAGES
-from makar.data.picture_sets import BESIDE, NOTES, is_picture, leaves, relative, stem_of, suffix_of
+from makar.data.picture_survey import BESIDE, NOTES, is_picture, leaves, relative, stem_of, suffix_of
 from makar.data.read import READERS
 
 FEW = 0.1

@@ -22,7 +22,8 @@ from makar.data.document import Fault
 from makar.data.faults import Faults
 from makar.data.idx import CLASS_NAMES
 from makar.data.perceptual import find_alike, hashes, small_copies
-from makar.data.picture_sets import Found, pictures, suffix_of, survey
+from makar.data.picture_sets import Found, pictures
+from makar.data.picture_survey import suffix_of, survey
 from makar.data.pictures import Still, decode, from_array, need_pillow, to_png
 from makar.data.split import REASONS as HELD
 from makar.data.split import Fate, split, too_small

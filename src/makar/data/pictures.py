@@ -8,8 +8,9 @@ import io
 import struct
 import time
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 from jaxtyping import UInt8
@@ -20,6 +21,8 @@ from makar.data.document import Fault
 
 if TYPE_CHECKING:
     from PIL.Image import Image
+
+Made = TypeVar("Made")
 
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "PPM")
 MAX_BYTES, MAX_PIXELS, SECONDS = 256 << 20, 1 << 26, 20.0
@@ -79,6 +82,23 @@ def decode(data: bytes, where: str, options: PictureOptions) -> Still | Fault:
         where: For messages.
         options: Size, fit, filter, background.
     """
+
+    def make(image: "Image") -> Still:
+        plain, changed = standard(image, options.background)
+        fitted = fit(plain, options)
+        return Still(fitted, changed or fitted is not plain)
+
+    return opened(data, where, make)
+
+
+def opened(data: bytes, where: str, make: Callable[["Image"], Made]) -> Made | Fault:
+    """What is made of a file's picture, or why nothing is: the one place where files are decoded.
+
+    Args:
+        data: The file, in one of `FORMATS`.
+        where: For messages.
+        make: Takes the picture, checked and loaded; it may raise what is in `DAMAGE`, or `Unusable`.
+    """
     from PIL import Image, UnidentifiedImageError
 
     with warnings.catch_warnings():
@@ -87,9 +107,7 @@ def decode(data: bytes, where: str, options: PictureOptions) -> Still | Fault:
             with Image.open(Timed(data, SECONDS), formats=FORMATS) as image:
                 check(image)
                 image.load()
-                plain, changed = standard(image, options.background)
-            fitted = fit(plain, options)
-            return Still(fitted, changed or fitted is not plain)
+                return make(image)
         except Unusable as fault:
             reason, fix = fault.reason, fault.fix
         except Image.DecompressionBombError:
