@@ -18,14 +18,14 @@ def shaken(net):
     return net
 
 
-def make(net="unet", path="flow", prediction="velocity", classes=3, **more):
+def make(net="unet", path="flow", prediction="velocity", classes=3, names=()):
     """A tiny model that says something."""
     shape = {"sample_size": 8, "in_channels": 1, "num_classes": classes}
     if net == "unet":
         net = UNetConfig(**shape, block_out_channels=(8, 8), down_block_types=("DownBlock2D",) * 2, layers_per_block=1)
     else:
         net = DiTConfig(**shape, num_layers=1, num_attention_heads=2, attention_head_dim=8)
-    config = DiffusionConfig(net=net, path=PATHS[path], prediction=prediction, **more)
+    config = DiffusionConfig(net=net, path=PATHS[path], prediction=prediction, classes=names)
     return Model(FAMILY, config, shaken(FAMILY.build(config)).eval())
 
 

@@ -1,7 +1,10 @@
 """The objective: its weights, its target, its labels, and what a row's noise depends on."""
 
+import dataclasses
+
 import pytest
 import torch
+from pydantic import ValidationError
 
 from makar.core.errors import InputError, RecipeError
 from makar.core.random import Rng
@@ -77,6 +80,19 @@ def test_labels_are_dropped_in_training_alone(model):
     assert torch.equal(Denoise(label_drop=1.0)(model, BATCH, "", RNG).sum, Denoise()(model, BATCH, "", RNG).sum)
     model.net.train()
     assert not torch.equal(Denoise(label_drop=1.0)(model, BATCH, "", RNG).sum, Denoise()(model, BATCH, "", RNG).sum)
+
+
+def test_a_picture_without_a_label_is_of_no_class(model):
+    assert shown_labels(model, {"label": torch.tensor([-1, 2])}, 0.0, RNG).tolist() == [3, 2]
+    shape = model.config.net.model_copy(update={"null_class": False})
+    bare = dataclasses.replace(model, config=model.config.model_copy(update={"net": shape}))
+    with pytest.raises(InputError, match="without a label"):
+        Denoise().prepare(bare, {**BATCH, "label": -BATCH["label"]}, RNG)
+
+
+def test_classes_have_names_or_none():
+    with pytest.raises(ValidationError, match="got 2 and 3"):
+        make(classes=3, names=("cat", "dog"))
 
 
 def test_an_unconditional_net_asks_for_no_labels():

@@ -61,8 +61,7 @@ def test_chunks_say_how_far_a_picture_is_and_show_it_where_asked(model):
 
 
 def test_a_class_is_its_number_or_its_name():
-    model = make()
-    model = dataclasses.replace(model, config=model.config.model_copy(update={"classes": ("cat", "dog", "owl")}))
+    model = make(names=("cat", "dog", "owl"))
     prompts = (1, "1", "dog", {"label": "dog"})
     answers = Engine(model).generate([Request(prompt, settings=settings()) for prompt in prompts])
     assert all(answer.data == answers[0].data for answer in answers)
@@ -106,10 +105,9 @@ def test_prompts_that_do_not_fit_are_refused(model, prompt, more, said):
         Engine(model).generate([Request(prompt, settings=settings(**more))])
 
 
-def test_a_name_that_is_none_is_answered_with_the_nearest(model):
-    named = dataclasses.replace(model, config=model.config.model_copy(update={"classes": ("cat", "dog", "owl")}))
+def test_a_name_that_is_none_is_answered_with_the_nearest():
     with pytest.raises(InputError, match="did you mean 'dog'"):
-        Engine(named).generate([Request("doog", settings=settings())])
+        Engine(make(names=("cat", "dog", "owl"))).generate([Request("doog", settings=settings())])
 
 
 def test_an_unconditional_model_takes_no_class_and_no_guidance():

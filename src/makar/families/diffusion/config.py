@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from makar.core.config import Config
 from makar.nets.image_config import DiTConfig, UNetConfig
@@ -86,3 +86,11 @@ class DiffusionConfig(Config):
     path: Annotated[DdpmPath | EdmPath | FlowPath, Field(discriminator="name")] = FlowPath()
     prediction: Prediction = "velocity"
     classes: tuple[str, ...] = ()
+
+    @model_validator(mode="after")
+    def _named(self) -> "DiffusionConfig":
+        if self.classes and len(self.classes) != self.net.num_classes:
+            raise ValueError(
+                f"give as many classes as net.num_classes (got {len(self.classes)} and {self.net.num_classes})"
+            )
+        return self

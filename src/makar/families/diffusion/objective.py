@@ -24,7 +24,8 @@ GAMMA = 5.0
 class Denoise:
     """The squared error of what the net says of a noisy picture, a mean over its values.
 
-    The batch holds `images` [rows, channels, high, wide] in -1 to 1, and `label` [rows] where the net knows classes.
+    The batch holds `images` [rows, channels, high, wide] in -1 to 1, and `label` [rows] where the net knows classes; a
+    label below 0 says that nobody knows the picture's class.
 
     Args:
         players: The whole net.
@@ -52,10 +53,15 @@ class Denoise:
         """The batch as it is.
 
         Raises:
-            InputError: It has no labels and the net knows classes.
+            InputError: It has no labels and the net knows classes, or one is missing and the net cannot do without.
         """
-        if config_of(model).net.num_classes and "label" not in batch:
+        if not config_of(model).net.num_classes:
+            return batch
+        if "label" not in batch:
             raise InputError("the rows have no labels, and the net knows classes", fix="set model.net.num_classes to 0")
+        if null_label(config_of(model)) is None and bool((batch["label"] < 0).any()):
+            fix = "label every picture, or train a net with model.net.null_class"
+            raise InputError("a picture without a label, and the net knows none for it", fix=fix)
         return batch
 
     def __call__(self, model: Model[Net], micro: Batch, player: str, rng: Rng) -> Loss:  # noqa: ARG002
@@ -93,7 +99,12 @@ def shown_labels(model: Model[Net], batch: Batch, drop: float, rng: Rng) -> Labe
     if not config.net.num_classes:
         return None
     labels, null = batch["label"], null_label(config)
-    return labels if null is None or not drop else torch.where(rng.uniform("drop") < drop, null, labels)
+    if null is None:
+        return labels
+    hidden = labels < 0
+    if drop:
+        hidden = hidden | (rng.uniform("drop") < drop)
+    return torch.where(hidden, null, labels)
 
 
 @dataclass(frozen=True)
