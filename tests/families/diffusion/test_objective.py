@@ -113,3 +113,14 @@ def test_the_score_prefers_what_was_learned(model):
     values, mask = DenoisingScore()(model, BATCH, RNG)
     assert values.shape == mask.shape == (ROWS, 4)
     assert (values < 0).all()
+
+
+@pytest.mark.parametrize("net", ["unet", "dit"])
+@torch.no_grad()
+def test_half_precision_changes_little(net):
+    model = make(net)
+    whole = Denoise()(model, BATCH, "", RNG).sum
+    with torch.autocast("cpu", torch.bfloat16):
+        half = Denoise()(model, BATCH, "", RNG).sum
+    assert half.dtype == torch.float32
+    assert float(half) == pytest.approx(float(whole), rel=0.05)
