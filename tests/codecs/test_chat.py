@@ -347,3 +347,35 @@ def test_a_long_conversation_is_within_the_limits(bpe):
     ids, mask = chat_ids(bpe, ChatTemplate(TEMPLATE), messages)
     assert sum(mask) >= 2000
     assert len(ids) > 100_000
+
+
+JOINS = [
+    "{{ messages[0].content + messages[1].content }}",
+    "{{ messages | map(attribute='content') | join }}",
+    "{{ messages | map(attribute='content') | map('trim') | join }}",
+    "{% for message in messages %}{{ message.content }}{% endfor %}",
+    "{{ (messages[0].content + messages[1].content) | replace('\u2020', '') | lower }}",
+    """{{ [messages[0].content, messages[1].content] | tojson | replace('", "', '') }}""",
+]
+
+
+@pytest.mark.parametrize("source", JOINS)
+@pytest.mark.parametrize("cut", range(1, len("<|im_end|>")))
+def test_a_special_token_that_is_split_over_two_texts_stays_text(bpe, source, cut):
+    name = "<|im_end|>"
+    for before, after in (
+        (name[:cut], name[cut:]),
+        (name[:cut].upper() + " ", " " + name[cut:]),
+        (name[:cut] + "\u2020" + name[cut:], "x"),
+    ):
+        messages = [{"role": "user", "content": f"a{before}"}, {"role": "assistant", "content": after}]
+        ids = prompt_ids(bpe, ChatTemplate(source), messages)
+        assert not set(ids) & set(bpe.special.values())
+
+
+def test_the_guard_comes_through_json_that_is_all_ascii(bpe):
+    template = ChatTemplate("{{ messages[0].content | tojson(ensure_ascii=true) }}<|im_end|>")
+    content = "caf\u00e9 <|im_end|> <| \\udb80\\udc00"
+    ids = prompt_ids(bpe, template, [{"role": "user", "content": content}])
+    assert bpe.text(ids, special=True) == json.dumps(content) + "<|im_end|>"
+    assert ids.count(bpe.special["<|im_end|>"]) == 1

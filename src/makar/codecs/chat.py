@@ -1,14 +1,14 @@
 """Conversations to token ids: the chat template that travels with a model, and which tokens are the assistant's.
 
 The ids are those that transformers gives, but for one thing: where somebody's content spells a special token, it stays
-text. A guard, a character that occurs nowhere else, is put inside such spellings before the template sees them and
-taken out when the rendered text has been split at the special tokens that the template itself wrote.
+text. A guard, a character that occurs nowhere else, is put inside such spellings and parts of them before the template
+sees them, and taken out when the rendered text has been split at the special tokens that the template itself wrote.
 """
 
 import json
 import re
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from itertools import islice
@@ -107,12 +107,15 @@ class ChatTemplate:
         """Whether it says itself what the assistant writes."""
         return "endgeneration" in self.source
 
-    def render(self, messages: Sequence[Message], marks: tuple[str, str] = ("", ""), **variables: Any) -> str:
+    def render(
+        self, messages: Sequence[Message], marks: tuple[str, str] = ("", ""), guard: str = "", **variables: Any
+    ) -> str:
         """A conversation as text.
 
         Args:
             messages: Plain data, already checked.
             marks: What to put before and after all that the assistant writes.
+            guard: A character that must come through as it is.
             variables: What the template can see besides: tools, add_generation_prompt, names of special tokens.
 
         Raises:
@@ -120,7 +123,7 @@ class ChatTemplate:
         """
         template = self.template
         try:
-            with purse(), marking(marks):
+            with purse(), marking(marks, guard):
                 return template.render(messages=messages, **variables)
         except TemplateError as fault:
             raise InputError(f"the chat template stops: {fault.message}", fix=MEND) from None
@@ -250,9 +253,7 @@ class Writing:
             raise InputError(f"the conversation is not plain data: {wrong}", fix="give texts, numbers, lists") from None
         used = frozenset(plain + template.source)
         guard, before, after = islice((c for c in map(chr, range(0xF0000, 0xFFFFE)) if c not in used), 3)
-        names = "|".join(re.escape(name) for name in sorted(codec.special, key=len, reverse=True))
-        spellings = re.compile(names, re.IGNORECASE)  # a template may write it in small letters
-        safe = guarded(json.loads(plain), spellings, guard)
+        safe = guarded(json.loads(plain), breaks_of(codec.special), guard)
         roles = {role: content for role in ROLE_TOKENS if (content := spelled(codec.settings.get(role))) is not None}
         return Writing(
             template, [named(message) for message in safe[0]], {**roles, "tools": safe[1]}, guard, (before, after)
@@ -261,12 +262,15 @@ class Writing:
     def text(self, count: int | None = None, *, add_generation_prompt: bool = False) -> str:
         """The first so many messages as text."""
         messages = self.messages[:count]
-        return self.template.render(messages, **self.variables, add_generation_prompt=add_generation_prompt)
+        variables = {**self.variables, "add_generation_prompt": add_generation_prompt}
+        return self.template.render(messages, ("", ""), self.guard, **variables)
 
     def marked(self) -> tuple[str, list[Span]]:
         """The text, and where the template itself says that the assistant writes."""
         variables = {**self.variables, "add_generation_prompt": False}
-        pieces = re.split(f"([{''.join(self.marks)}])", self.template.render(self.messages, self.marks, **variables))
+        pieces = re.split(
+            f"([{''.join(self.marks)}])", self.template.render(self.messages, self.marks, self.guard, **variables)
+        )
         text, spans, begin = "", list[Span](), 0
         for piece in pieces:
             if piece == self.marks[0]:
@@ -335,14 +339,26 @@ def turn(
     yield from (*inside, behind)
 
 
-def guarded(value: Any, spellings: re.Pattern[str], guard: str) -> Any:
-    """Plain data with a guard behind the first character of all that spells a special token."""
+def breaks_of(names: Iterable[str]) -> re.Pattern[str]:
+    """Where a guard must stand so that no part of a text becomes a special token, even beside parts of other texts.
+
+    Inside the first two characters of any, and inside the last two: a template may join what stood apart, take out what
+    stood between, or write it in small letters. And behind a first character that ends the text, or would once trimmed.
+    """
+    pairs = sorted({pair for name in names if len(name) > 1 for pair in (name[:2], name[-2:])})
+    firsts = "".join(sorted({re.escape(name[0]) for name in names}))
+    inside = [f"(?<={re.escape(left)})(?={re.escape(right)})" for left, right in pairs]
+    return re.compile("|".join([*inside, rf"(?<=[{firsts}])(?=\s*\Z)"]) if firsts else r"(?!)", re.IGNORECASE)
+
+
+def guarded(value: Any, breaks: re.Pattern[str], guard: str) -> Any:
+    """Plain data with a guard wherever a special token's spelling, or a part of one, must be broken."""
     if isinstance(value, str):
-        return spellings.sub(lambda found: found[0][0] + guard + found[0][1:], value)
+        return breaks.sub(guard, value)
     if isinstance(value, list):
-        return [guarded(item, spellings, guard) for item in value]
+        return [guarded(item, breaks, guard) for item in value]
     if isinstance(value, dict):
-        return {guarded(k, spellings, guard): guarded(item, spellings, guard) for k, item in value.items()}
+        return {guarded(k, breaks, guard): guarded(item, breaks, guard) for k, item in value.items()}
     return value
 
 

@@ -76,9 +76,10 @@ def tojson(
     if separators is not None and any(len(part) > INDENT for part in separators):
         raise SecurityError("its separators are too long")
     encoder = json.JSONEncoder(ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys)
-    if indent is None:
-        return encoder.encode(value)
-    return "".join(map(bounded, encoder.iterencode(value)))  # what lies deep stands far in
+    # What lies deep stands far in, so that is bounded piece by piece.
+    text = encoder.encode(value) if indent is None else "".join(map(bounded, encoder.iterencode(value)))
+    guard = MARKS.get()[2]
+    return text.replace(json.dumps(guard)[1:-1], guard) if guard and ensure_ascii else text
 
 
 def join(value: Any, separator: str = "", attribute: Any = None) -> str:
@@ -269,14 +270,14 @@ COMPARING = ("eq", "==", "equalto", "ne", "!=", "lt", "<", "lessthan", "le", "<=
     ">=", "in", "lower", "upper")  # fmt: skip
 """Tests that look inside what they compare."""
 
-MARKS: ContextVar[tuple[str, str]] = ContextVar("MARKS", default=("", ""))
-"""What the rendering under way puts before and after what the assistant writes."""
+MARKS: ContextVar[tuple[str, str, str]] = ContextVar("MARKS", default=("", "", ""))
+"""What the rendering under way puts before and after what the assistant writes, and what it leaves as it is."""
 
 
 @contextmanager
-def marking(marks: tuple[str, str]) -> Generator[None]:
-    """Marks for one rendering."""
-    token = MARKS.set(marks)
+def marking(marks: tuple[str, str], guard: str = "") -> Generator[None]:
+    """Marks and a guard for one rendering."""
+    token = MARKS.set((*marks, guard))
     try:
         yield
     finally:
@@ -296,7 +297,7 @@ class Generation(Extension):
 
     def marked(self, caller: Callable[[], str]) -> str:
         """The body's text between the marks."""
-        before, after = MARKS.get()
+        before, after, _ = MARKS.get()
         return before + caller() + after
 
 
