@@ -1,5 +1,7 @@
 import io
 import json
+import os
+import tarfile
 from collections import Counter
 
 import numpy as np
@@ -156,6 +158,21 @@ def test_rare_classes_are_noted_and_mixed_labels_refused(tmp_path):
     with pytest.raises(InputError, match="with and without a class"):
         collect([str(root), str(tmp_path / "b")], tmp_path / "both", SPLIT)
     assert not list(tmp_path.glob(".both*"))
+
+
+def test_names_and_captions_that_are_no_unicode_do_no_harm(tmp_path):
+    root = folder(tmp_path / "a", 6)
+    (root / "sun" / os.fsdecode(b"caf\xe9.png")).write_bytes(file_of(noise(70)))
+    (root / "moon" / os.fsdecode(b"cut\xe9.png")).write_bytes(b"no picture")
+    (root / "moon" / "001.json").write_text('{"caption": "\\ud800"}')
+    with tarfile.open(root / "sun" / "more.tar", "w") as archive:
+        archive.add(root / "sun" / os.fsdecode(b"caf\xe9.png"), os.fsdecode(b"x\xe9.png"))
+    options = CollectOptions(test_fraction=0, valid_fraction=0)
+    manifest = collect([str(root)], tmp_path / "out", options)
+    ids = [picture.id.rpartition("/")[2] for picture in Dataset.open(tmp_path / "out").pictures("train")]
+    assert "caf?.png" in ids
+    assert manifest.dropped["not what its name says"].documents == 1
+    assert "cut?.png" in (tmp_path / "out" / "quarantine.jsonl").read_text()
 
 
 def test_nothing_is_asked_of_pictures(tmp_path):

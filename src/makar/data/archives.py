@@ -76,7 +76,12 @@ def on_disk(path: Path, name: str) -> Entry:
         except OSError as fault:
             raise InputError(f"cannot be read: {fault.strerror}", where=path, fix="change its mode") from None
 
-    return Entry(name, path.name, opened, Budget(name, path.stat().st_size))
+    return Entry(sayable(name), path.name, opened, Budget(name, path.stat().st_size))
+
+
+def sayable(name: str) -> str:
+    """A file's name as Unicode: disks and archives have names of bytes that are none."""
+    return name.encode(errors="replace").decode()
 
 
 class Metered(io.RawIOBase):
@@ -176,7 +181,7 @@ def deeper(entry: Entry, name: str, kind: str, open: Callable[[], Any]) -> Entry
         )
     if entry.depth == DEPTH:
         raise InputError(f"packed more than {DEPTH} times over", where=entry.name, fix="unpack it yourself")
-    shown = f"{entry.name}/{name}" if name else entry.name
+    shown = sayable(f"{entry.name}/{name}") if name else entry.name
 
     def opened() -> io.BufferedIOBase:
         with unpacking(shown):

@@ -1,4 +1,4 @@
-"""What could not be read: told while it happens, counted for the manifest, listed for who wants to mend it."""
+"""What could not be read: told while it happens, counted for the manifest, and listed for who wants to mend it."""
 
 from collections import Counter
 from collections.abc import Callable
@@ -18,9 +18,11 @@ class Faults:
 
     Args:
         say: Where the first of each kind are told.
+        lists: Whether they are listed too, which takes memory until they are taken.
     """
 
     say: Callable[[str], None]
+    lists: bool = False
     told: Counter[str] = field(default_factory=Counter[str])
     counts: dict[str, Count] = field(default_factory=dict[str, Count])
     listed: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
@@ -28,7 +30,8 @@ class Faults:
     def add(self, fault: Fault) -> None:
         """One more."""
         self.counts[fault.reason] = self.counts.get(fault.reason, Count()) + Count(documents=1, bytes=fault.bytes)
-        self.listed.append(asdict(fault))
+        if self.lists:
+            self.listed.append(asdict(fault))
         self.told[fault.reason] += 1
         if self.told[fault.reason] <= TOLD:
             more = "; more of these are only counted" if self.told[fault.reason] == TOLD else ""

@@ -72,7 +72,7 @@ def hash_of(path: Path) -> tuple[str, int]:
         return sha256(path), path.stat().st_size
     whole, size = hashlib.sha256(), 0
     for file in files_in(path):
-        whole.update(f"{file.relative_to(path).as_posix()}\0{sha256(file)}\n".encode())
+        whole.update(os.fsencode(f"{file.relative_to(path).as_posix()}\0{sha256(file)}\n"))
         size += file.stat().st_size
     return whole.hexdigest(), size
 

@@ -80,7 +80,7 @@ def read_pictures(work: Work) -> dict[str, Any]:
     done = parts(folder)
     place: dict[str, Any] = part_notes(done[-1])["place"] if done else start_of(0, None) | {"labelled": None}
     held: list[dict[str, Any]] = []
-    faults, number, bytes_held = Faults(work.say), len(done), 0
+    faults, number, bytes_held = Faults(work.say, lists=True), len(done), 0
 
     def flush() -> None:
         nonlocal number, bytes_held

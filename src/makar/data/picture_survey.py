@@ -165,7 +165,7 @@ def note(found: Survey, path: str, entry: Entry) -> None:
             take_beside(found, path, read(entry, size), entry)
     except InputError as fault:
         found.faults.append(Fault(f"cannot be read: {fault.what}", str(fault.where or entry.name), 0, fault.fix or ""))
-    except (ValueError, KeyError, TypeError, RecursionError):
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
         found.faults.append(Fault("not what its name says", entry.name, 0, "repair it, or leave it out"))
 
 
@@ -187,7 +187,7 @@ def lines(entry: Entry, found: Survey) -> Iterator[dict[str, Any]]:
     with entry.open() as file:
         for number, line in enumerate(iter(lambda: file.readline(MAX_INDEX), b""), 1):
             try:
-                row = json.loads(line.decode("utf-8-sig")) if line.strip() else None
+                row = parsed(line) if line.strip() else None
             except (ValueError, RecursionError):
                 row = False
             if isinstance(row, dict) and isinstance(row.get("file_name"), str):
@@ -197,6 +197,19 @@ def lines(entry: Entry, found: Survey) -> Iterator[dict[str, Any]]:
                 found.faults.append(
                     Fault("a row without a file name", where, 0, 'give {"file_name": ..., "text": ...}')
                 )
+
+
+def parsed(data: bytes) -> Any:
+    """What JSON holds.
+
+    Raises:
+        ValueError: It is none, or it spells half of a surrogate pair, which no file of ours can hold.
+        RecursionError: It is nested too deep.
+    """
+    made = json.loads(data.decode("utf-8-sig"))
+    if b"\\u" in data:
+        json.dumps(made, ensure_ascii=False).encode()
+    return made
 
 
 def take_row(found: Survey, folder: str, row: dict[str, Any], entry: Entry) -> None:
@@ -214,7 +227,7 @@ def name_of(label: Any) -> str | None:
 
 def labels_of(data: bytes, folder: str) -> dict[str, str]:
     """The labels of StyleGAN's dataset.json, by path; none where it says null."""
-    found = json.loads(data)["labels"] or []
+    found = parsed(data)["labels"] or []
     return {f"{folder}/{path}".strip("/"): str(int(label)) for path, label in found}
 
 
@@ -222,13 +235,10 @@ def take_beside(found: Survey, path: str, data: bytes, entry: Entry) -> None:
     """Keep a caption, a label or a record that stands beside a picture, or an index of all pictures."""
     suffix, stem = suffix_of(path), stem_of(path)
     held = found.beside.setdefault(stem, {})
-    text = data.decode("utf-8-sig").strip()
-    if suffix == ".txt":
-        held["text"] = text
-    elif suffix == ".cls":
-        held["label"] = text
+    if suffix in (".txt", ".cls"):
+        held["text" if suffix == ".txt" else "label"] = data.decode("utf-8-sig").strip()
     else:
-        made = json.loads(text)
+        made = parsed(data)
         if isinstance(made, dict):
             for name, keys in (("text", ("text", "caption")), ("label", ("label", "cls"))):
                 value = next((name_of(made[key]) for key in keys if key in made), None)
