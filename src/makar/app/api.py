@@ -227,7 +227,7 @@ def export_model(
 
 def generate(
     model: "str | Path | Model[Any]",
-    prompt: str | Sequence[str] = "",
+    prompt: str | Mapping[str, Any] | Sequence[Any] = "",
     *,
     count: int = 1,
     seed: int = 0,
@@ -236,11 +236,12 @@ def generate(
     say: Say = silent,
     **settings: Any,
 ) -> "list[Answer]":
-    """Write with a model.
+    """Write with a model, or draw.
 
     Args:
         model: As `load` takes it.
-        prompt: What is continued, or what a model that was trained on conversations is asked; or several of these.
+        prompt: What is continued, or what a model that was trained on conversations is asked; of a model of pictures a
+            class, or a table with any of "label", "image" and "mask"; or several of these.
         count: Answers to each prompt.
         seed: Answer k to a prompt is made with seed + k.
         plain: Continue the prompt, whatever the model was trained on.
@@ -249,7 +250,8 @@ def generate(
         settings: Fields of the family's settings, such as temperature=0.7; the model's own defaults for the others.
 
     Returns:
-        The answers, those to one prompt together; `.data` is what was written, without the prompt.
+        The answers, those to one prompt together; `.data` is what was written, without the prompt, or a picture of
+        Pillow.
 
     Raises:
         UserError: A prompt or a setting that does not fit the model.
@@ -331,6 +333,11 @@ def talk(
     work(opened, system=system, seed=seed, settings=settings, say=say)
 
 
+def makes_pictures(model: "Model[Any]") -> bool:
+    """Whether what a model makes are pictures, and not text."""
+    return model.family.name == "diffusion"
+
+
 def answers_questions(model: "Model[Any]") -> bool:
     """Whether a model was trained on conversations: a chat template came with it."""
     return getattr(model.parts.get("codec"), "chat_template", None) is not None
@@ -367,7 +374,7 @@ def feedback(
 
 def requests(
     model: "Model[Any]",
-    prompt: str | Sequence[str],
+    prompt: str | Mapping[str, Any] | Sequence[Any],
     count: int,
     seed: int,
     *,
@@ -380,7 +387,7 @@ def requests(
     from makar.core.nouns import Request
 
     chosen = parse(model.family.settings, {**model.generation, **settings}, "generation settings")
-    prompts = [prompt] if isinstance(prompt, str) else prompt
+    prompts = [prompt] if isinstance(prompt, str | Mapping) else prompt
     asked: list[Any] = [text or None for text in prompts]
     if answers_questions(model) and not plain:
         asked = [[{"role": "user", "content": text}] if text else None for text in prompts]

@@ -131,7 +131,11 @@ def generate(
     count: Annotated[int, typer.Option(min=1, help="Answers to each prompt.")] = 1,
     seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same answers.")] = 0,
     adapter: Annotated[str | None, typer.Option(metavar="DIR", help="Attach this adapter to the model.")] = None,
-    out: Annotated[Path | None, typer.Option(metavar="FILE", help="Write there and not to stdout.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write there and not to stdout; pictures: FILE.png or a folder.")
+    ] = None,
+    image: Annotated[Path | None, typer.Option(metavar="FILE", help="A picture to begin from.")] = None,
+    mask: Annotated[Path | None, typer.Option(metavar="FILE", help="White where it is made anew.")] = None,
     prompts: Annotated[Path | None, typer.Option("--from", metavar="FILE", help="One prompt a line.")] = None,
     temperature: Annotated[float | None, typer.Option(help="0 takes the likeliest token.")] = None,
     top_p: Annotated[float | None, typer.Option(help="Keep the likeliest tokens up to this probability.")] = None,
@@ -142,10 +146,14 @@ def generate(
     max_tokens: Annotated[int | None, typer.Option(help="Stop after this many tokens.")] = None,
     stop: Annotated[list[str] | None, typer.Option(metavar="TEXT", help="Stop before this text; repeatable.")] = None,
     plain: Annotated[bool, typer.Option("--plain", help="Continue it, whatever the model is.")] = False,
+    sets: Annotated[
+        list[str] | None, typer.Option("--set", metavar="A=B", help="guidance_scale=2; repeatable.")
+    ] = None,
     json: Json = False,
 ) -> None:
-    """Write with a model: the same seed gives the same text."""
-    from makar.app import api, terminal
+    """Write or draw with a model: the same seed gives the same text, the same picture."""
+    from makar.app import api, pictures, terminal
+    from makar.core.errors import InputError
 
     given = {
         "temperature": temperature,
@@ -157,10 +165,17 @@ def generate(
         "max_tokens": max_tokens,
         "stop": stop or None,
     }
-    settings: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+    settings: dict[str, Any] = terminal.settings(sets or ())
+    settings |= {name: value for name, value in given.items() if value is not None}
     asked = terminal.prompts(prompt, prompts)
-    terminal.check_out(out)
     opened = api.load(model, {"adapter": adapter} if adapter else None, say=terminal.say(quiet=False))
+    if api.makes_pictures(opened):
+        files = pictures.draw(opened, asked, count=count, seed=seed, out=out, image=image, mask=mask, settings=settings)
+        terminal.emit([str(file) for file in files], "\n".join, as_json=json)
+        return
+    if image is not None or mask is not None:
+        raise InputError("this model takes no pictures", where="--image", fix="leave it out")
+    terminal.check_out(out)
     before = asked if plain or not api.answers_questions(opened) else [""] * len(asked)
     if json or out is not None:
         answers = api.generate(opened, asked, count=count, seed=seed, plain=plain, **settings)

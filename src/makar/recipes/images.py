@@ -132,6 +132,18 @@ def picture_samples(
     return look
 
 
+def grid_of(pictures: Sequence[Any]) -> Any:
+    """Pictures of one size in rows and columns, as one; a single one is itself."""
+    if len(pictures) == 1:
+        return pictures[0]
+    columns = max(1, round(len(pictures) ** 0.5))
+    wide, high = pictures[0].size
+    grid = pictures[0].resize((columns * wide, -(-len(pictures) // columns) * high))
+    for number, picture in enumerate(pictures):
+        grid.paste(picture, (number % columns * wide, number // columns * high))
+    return grid
+
+
 def write_grid(pictures: Sequence[Any], place: Path) -> None:
     """Pictures of one size in rows, as one PNG file.
 
@@ -139,10 +151,5 @@ def write_grid(pictures: Sequence[Any], place: Path) -> None:
         pictures: Of Pillow.
         place: The file.
     """
-    columns = max(1, round(len(pictures) ** 0.5))
-    wide, high = pictures[0].size
-    grid = pictures[0].resize((columns * wide, -(-len(pictures) // columns) * high))
-    for number, picture in enumerate(pictures):
-        grid.paste(picture, (number % columns * wide, number // columns * high))
     with file_atomic(place) as file:
-        grid.save(file, format="PNG")
+        grid_of(pictures).save(file, format="PNG")

@@ -1,0 +1,125 @@
+"""Pictures in and out of the command line: opened with care, written with what made them."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from makar.core.errors import InputError
+from makar.core.files import file_atomic
+
+if TYPE_CHECKING:
+    from makar.core.nouns import Model
+    from makar.engine.run import Answer
+
+KEY = "makar"
+"""The text chunk of a PNG file that says how the picture came to be, as JSON."""
+
+
+def draw(
+    model: "Model[Any]", asked: Sequence[str], *,
+    count: int, seed: int, out: Path | None, image: Path | None, mask: Path | None, settings: Mapping[str, Any],
+) -> list[Path]:  # fmt: skip
+    """Make pictures and write them.
+
+    Args:
+        model: That makes pictures.
+        asked: Classes, or empty.
+        count: Pictures of each.
+        seed: Picture k of a class is made with seed + k.
+        out: As `deliver` takes it.
+        image: What to begin from.
+        mask: Where to make it anew.
+        settings: Fields of the family's settings.
+
+    Returns:
+        The files.
+
+    Raises:
+        UserError: Something that does not fit the model, or cannot be read or written.
+    """
+    from makar.app import api
+
+    place = checked(out)
+    prompts = [given(label, image, mask) for label in asked]
+    answers = api.generate(model, prompts, count=count, seed=seed, **settings)
+    files = {name: str(path) for name, path in (("image", image), ("mask", mask)) if path is not None}
+    rows = [
+        {"prompt": label, **files, "seed": seed + k, "settings": {**model.generation, **settings}}
+        for label in asked
+        for k in range(count)
+    ]
+    return deliver(answers, rows, place)
+
+
+def given(label: str, image: Path | None, mask: Path | None) -> Any:
+    """A prompt of a class and of pictures; the label alone where there is no picture."""
+    files = {"image": image, "mask": mask}
+    found = {name: opened(path) for name, path in files.items() if path is not None}
+    return {"label": label or None, **found} if found else label
+
+
+def opened(path: Path) -> Any:
+    """A picture of Pillow.
+
+    Raises:
+        InputError: It cannot be read as one.
+    """
+    from PIL import Image
+
+    try:
+        with Image.open(path) as picture:
+            picture.load()
+            return picture
+    except (OSError, ValueError, Image.DecompressionBombError) as fault:
+        raise InputError(f"cannot be read as a picture: {fault}", where=path, fix="give a PNG or JPEG file") from None
+
+
+def checked(out: Path | None) -> Path:
+    """A place where pictures can go, asked before the work is done.
+
+    Raises:
+        InputError: It is not said, ends in something else than .png, or lies in no folder.
+    """
+    if out is None:
+        fix = "add --out FILE.png for one picture or a grid of them, or --out FOLDER for one file each"
+        raise InputError("this model makes pictures, and a terminal shows none", where="--out", fix=fix)
+    if out.suffix.lower() not in ("", ".png") and not out.is_dir():
+        raise InputError("pictures are written as PNG", where="--out", value=out.name, fix="name it FILE.png")
+    if not out.parent.is_dir():
+        raise InputError("its folder does not exist", where=out, fix="name a file in a folder that is there")
+    return out
+
+
+def deliver(answers: "Sequence[Answer]", rows: Sequence[Mapping[str, Any]], out: Path) -> list[Path]:
+    """Write pictures: each into a folder by its number, or all into one file as a grid.
+
+    Args:
+        answers: Whose `data` is a picture of Pillow.
+        rows: For each what made it (prompt, seed, settings, model); it goes into the file.
+        out: A folder, or a file that ends in .png.
+
+    Returns:
+        The files.
+    """
+    from makar.recipes.images import grid_of
+
+    pictures = [answer.data for answer in answers]
+    if out.suffix.lower() == ".png" and not out.is_dir():
+        write(grid_of(pictures), rows, out)
+        return [out]
+    out.mkdir(exist_ok=True)
+    files = [out / f"{number:04d}.png" for number in range(len(pictures))]
+    for picture, row, file in zip(pictures, rows, files, strict=True):
+        write(picture, [row], file)
+    return files
+
+
+def write(picture: Any, rows: Sequence[Mapping[str, Any]], place: Path) -> None:
+    """One PNG file, whole or absent, that carries what made it."""
+    from PIL.PngImagePlugin import PngInfo
+
+    info = PngInfo()
+    info.add_text(KEY, json.dumps(list(rows), ensure_ascii=False))
+    with file_atomic(place) as file:
+        picture.save(file, format="PNG", pnginfo=info)

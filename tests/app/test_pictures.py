@@ -1,0 +1,82 @@
+"""Pictures from the command line: written with what made them, and refused where they cannot be."""
+
+import json
+
+import pytest
+import torch
+from PIL import Image
+
+from makar.app import api
+from makar.app.pictures import KEY
+from makar.core.nouns import Model
+from makar.families.diffusion.config import DiffusionConfig
+from makar.families.diffusion.family import FAMILY
+
+NET = {
+    "kind": "unet", "sample_size": 8, "in_channels": 3, "num_classes": 2, "block_out_channels": [8],
+    "down_block_types": ["DownBlock2D"], "layers_per_block": 1, "add_attention": False,
+}  # fmt: skip
+
+
+@pytest.fixture
+def painter(place):
+    """A folder of a tiny diffusion model with two classes."""
+    torch.manual_seed(0)
+    config = DiffusionConfig.model_validate({"net": NET, "classes": ["cat", "dog"]})
+    (place / "painter").mkdir()
+    FAMILY.folder.save(Model(FAMILY, config, FAMILY.build(config), generation={"steps": 2}), place / "painter")
+    return str(place / "painter")
+
+
+def test_a_picture_carries_what_made_it(painter, place, call):
+    done = call("generate", painter, "cat", "--seed", "3", "--out", "one.png")
+    assert done.out.strip() == "one.png"
+    with Image.open(place / "one.png") as picture:
+        assert picture.size == (8, 8)
+        (row,) = json.loads(picture.text[KEY])
+    assert (row["prompt"], row["seed"], row["settings"]["steps"]) == ("cat", 3, 2)
+    again = api.generate(painter, "cat", seed=3)[0].data
+    with Image.open(place / "one.png") as picture:
+        assert picture.tobytes() == again.tobytes()
+
+
+def test_several_are_a_grid_or_a_folder(painter, place, call):
+    call("generate", painter, "dog", "--count", "4", "--out", "grid.png")
+    with Image.open(place / "grid.png") as picture:
+        assert picture.size == (16, 16)
+        assert [row["seed"] for row in json.loads(picture.text[KEY])] == [0, 1, 2, 3]
+    done = call("generate", painter, "dog", "--count", "2", "--out", "many", "--set", "sampler=euler", "--json")
+    assert json.loads(done.out) == ["many/0000.png", "many/0001.png"]
+
+
+def test_a_picture_is_begun_from_and_kept_outside_a_mask(painter, place, call):
+    Image.new("RGB", (8, 8), (255, 0, 0)).save(place / "red.png")
+    mask = Image.new("L", (8, 8), 0)
+    mask.paste(255, (0, 0, 4, 8))
+    mask.save(place / "mask.png")
+    call("generate", painter, "cat", "--image", "red.png", "--mask", "mask.png", "--out", "new.png")
+    with Image.open(place / "new.png") as picture:
+        assert picture.crop((4, 0, 8, 8)).getcolors() == [(32, (255, 0, 0))]
+        assert picture.crop((0, 0, 4, 8)).getcolors() != [(32, (255, 0, 0))]
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ([], "--out FILE.png"),
+        (["--out", "a.jpg"], "written as PNG"),
+        (["--out", "none/a.png"], "its folder does not exist"),
+        (["--out", "a.png", "--image", "no.png"], "cannot be read as a picture"),
+        (["--out", "a.png", "--set", "sampler=eulr"], "euler"),
+        (["--out", "a.png", "--set", "steps=0"], "steps"),
+    ],
+)
+def test_what_cannot_be_is_said_in_one_line(painter, call, place, given, said):
+    err = call("generate", painter, "cat", *given, code=2).err
+    assert said in err
+    assert "Traceback" not in err
+    assert not (place / "a.png").exists()
+
+
+def test_a_model_of_text_takes_no_picture(workspace, call):
+    assert "takes no pictures" in call("generate", "first", "a", "--image", "x.png", code=2).err
