@@ -15,37 +15,11 @@ from makar.families.language.family import FAMILY
 from makar.nets.decoder import Decoder
 from makar.recipes.load import to_toml
 from makar.recipes.manifest import hash_of
+from tests.tiny import TINY
 
 PLAIN = {"data": {"dataset": "none"}, "train": {"steps": 20, "batch_size": 4}}
 
-
-RECIPE = """
-[data]
-dataset = "data/mine"
-length = 32
-
-[model]
-family = "language"
-vocab_size = 300
-hidden_size = 16
-num_hidden_layers = 1
-num_attention_heads = 2
-
-[train]
-steps = 12
-batch_size = 4
-precision = "fp32"
-compile = "off"
-
-[watch]
-validate_every = 6
-validate_rows = 4
-sample_every = 6
-prompts = ["The moon"]
-
-[sample]
-max_tokens = 16
-"""
+RECIPE = TINY.replace("{data}", 'dataset = "data/mine"')
 
 
 @pytest.fixture(scope="session")

@@ -8,6 +8,7 @@ import pytest
 from makar.recipes.execute import train
 from makar.recipes.load import load_recipe
 from makar.recipes.run import Workspace
+from tests.tiny import TINY
 
 WORDS = [
     "the",
@@ -31,32 +32,7 @@ WORDS = [
     "again",
 ]
 
-RECIPE = """
-[data]
-sources = ["{corpus}"]
-collect = {{ valid_fraction = 0.1, min_chars = 1 }}
-length = 24
-[model]
-family = "language"
-vocab_size = 288
-hidden_size = 16
-num_hidden_layers = 1
-num_attention_heads = 2
-[train]
-steps = 12
-batch_size = 4
-checkpoint_steps = 4
-compile = "off"
-[train.optimizer]
-learning_rate = 1e-2
-[watch]
-validate_every = 6
-validate_rows = 8
-sample_every = 6
-prompts = ["the moon", ""]
-[sample]
-max_tokens = 8
-"""
+RECIPE = TINY.replace("{data}", 'sources = ["{corpus}"]\ncollect = {{ valid_fraction = 0.1, min_chars = 1 }}')
 
 
 @pytest.fixture(scope="session")
@@ -90,6 +66,19 @@ def python_files(tmp_path_factory):
     for k in range(40):
         body = f"    total = {k}\n    for x in range({k}):\n        total += x * {k}\n    return total\n"
         (folder / f"m{k}.py").write_text(f'def f{k}(a):\n    """Give back {k} times the sum."""\n{body}')
+    return folder
+
+
+@pytest.fixture(scope="session")
+def pictures(tmp_path_factory):
+    """Noise of 28x28 pixels, in ten folders of twelve."""
+    from PIL import Image
+
+    rng, folder = np.random.default_rng(0), tmp_path_factory.mktemp("pictures")
+    for number in range(120):
+        place = folder / f"c{number % 10}"
+        place.mkdir(exist_ok=True)
+        Image.fromarray(rng.integers(0, 256, (28, 28), dtype=np.uint8)).save(place / f"{number}.png")
     return folder
 
 
