@@ -358,27 +358,44 @@ def test_two_processes_make_the_model_of_one(tiny, workspace, tmp_path):
     assert all(torch.allclose(one[name], other[name], atol=1e-5) for name in one)
 
 
-TINY_DATA = ("data.collect.test='hash'", "data.collect.valid_fraction=0.2", "data.collect.min_chars=1")
 TINY_MODEL = ("model.hidden_size=16", "model.num_hidden_layers=1", "model.vocab_size=300")
+TINY_NET = ("model.net.block_out_channels=[8, 8]",)
+TINY_TEXT = ("data.collect.test='hash'", "data.collect.valid_fraction=0.2", "data.collect.min_chars=1")
+TINY_PICTURES = ("data.collect.pictures.near=0", "data.collect.valid_fraction=0.2", "sample.steps=2")
 TINY_RUN = ("train.steps=2", "train.batch_size=4", "train.compile='off'", "watch.validate_rows=4")
 TINY_ROLLOUTS = ("rollouts.group=2", "rollouts.max_tokens=4")
 
 
+@pytest.fixture
+def made_small(verses, python_files, pictures, speaker):
+    """Change a stage of a shipped recipe so that it takes seconds and nothing from outside."""
+
+    def sets(recipe, inner):
+        given = list(TINY_RUN)
+        if recipe.init and not inner:
+            given.append(f"init='{speaker}'")
+        if recipe.model is not None:
+            given += TINY_NET if recipe.data.rows == "image" else TINY_MODEL
+        if recipe.data.rows == "image":
+            return [*given, f"data.sources=['{pictures}']", *TINY_PICTURES]
+        given.append("data.length=512")
+        if not recipe.data.sources[0].startswith("make:"):
+            source = python_files if "docstring" in recipe.data.collect.ask else verses
+            given += [f"data.sources=['{source}']", *TINY_TEXT]
+        given += TINY_ROLLOUTS if recipe.data.rows == "prompts" else ()
+        return [*given, "data.cut=1.0"] if recipe.data.rows == "chat" else given
+
+    return sets
+
+
 @pytest.mark.parametrize("name", shipped())
-def test_shipped_recipes_run_tiny(name, verses, python_files, speaker, workspace):
+def test_shipped_recipes_run_tiny(name, made_small, workspace):
     stages = load_recipe(name).stages
     sets = []
     for stage, recipe in stages.items():
-        given = [*TINY_RUN, "data.length=512", *(TINY_MODEL if recipe.model else ())]
-        if recipe.init and recipe.init.removeprefix("@") not in stages:
-            given.append(f"init='{speaker}'")
-        if not recipe.data.sources[0].startswith("make:"):
-            source = python_files if "docstring" in recipe.data.collect.ask else verses
-            given += [f"data.sources=['{source}']", *TINY_DATA]
-        given += TINY_ROLLOUTS if recipe.data.rows == "prompts" else ()
-        given += ("data.cut=1.0",) if recipe.data.rows == "chat" else ()
         prefix = f"stages.{stage.rpartition('/')[2]}." if len(stages) > 1 else ""
-        sets += [prefix + each for each in given]
+        inner = (recipe.init or "").removeprefix("@") in stages
+        sets += [prefix + each for each in made_small(recipe, inner)]
     results = train(load_recipe(name, sets), workspace)
     assert len(results) == len(stages)
     assert all(result.run.finished for result in results)
