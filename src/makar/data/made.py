@@ -30,9 +30,7 @@ def sums() -> Iterator[tuple[str, str, str]]:
 
     They come in no order, so that a part of them is like the whole.
     """
-    made = [
-        (f"{a} + {b}", str(a + b), f"sum-{min(a, b)}-{max(a, b)}") for a, b in product(range(10, 100), repeat=2)
-    ]
+    made = [(f"{a} + {b}", str(a + b), f"sum-{min(a, b)}-{max(a, b)}") for a, b in product(range(10, 100), repeat=2)]
     made += [(f"{a} * {b}", str(a * b), f"product-{min(a, b)}-{max(a, b)}") for a, b in product(range(10), repeat=2)]
     yield from sorted(made, key=lambda task: key_of(0, task[0]))
 
