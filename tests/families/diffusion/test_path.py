@@ -72,9 +72,21 @@ def test_levels_fall_to_zero_inside_the_limits(path, spacing):
     assert levels[0] <= greatest * (1 + 1e-5)
 
 
+@pytest.mark.parametrize("path", [*PATHS, DdpmPath(timestep_spacing="leading", steps_offset=1)], ids=repr)
+@pytest.mark.parametrize("spacing", ["path", "karras"])
+def test_no_two_levels_are_the_same_however_many(path, spacing):
+    for steps in (1, 2, 27, 82, 100, 999):
+        levels = levels_of(path, steps, spacing)
+        assert len(levels) == steps + 1
+        assert (levels[:-1] > levels[1:]).all()
+        assert levels[0] <= limits(path)[1] * (1 + 1e-5)
+
+
 def test_more_steps_than_a_path_has_are_refused():
     with pytest.raises(RecipeError, match="at most 1000"):
         levels_of(DdpmPath(), 1001)
+    with pytest.raises(RecipeError, match="steps_offset below 1"):
+        levels_of(DdpmPath(timestep_spacing="leading", steps_offset=1), 1000)
 
 
 @pytest.mark.parametrize("kind", ["noise", "data", "velocity"])

@@ -139,6 +139,9 @@ def levels_of(path: AnyPath, steps: int, spacing: str = "path") -> Float[Tensor,
         chosen = torch.from_numpy(ddpm_steps(path, steps))
         return torch.cat((ddpm_sigmas(path)[chosen], torch.zeros(1)))
     time = torch.linspace(1, 1 / FLOW_STEPS, steps, dtype=torch.float64)
+    first = FLOW_SIGMA_MAX / (FLOW_SIGMA_MAX + path.shift)
+    if steps > 1 and time[1] >= first:  # two levels would be the limit, and from a level to itself is no step
+        time = torch.linspace(first, 1 / FLOW_STEPS, steps, dtype=torch.float64)
     sigma = (path.shift * time / (1 - time)).clamp(max=FLOW_SIGMA_MAX)
     return torch.cat((sigma.float(), torch.zeros(1)))
 
@@ -159,6 +162,9 @@ def ddpm_steps(path: DdpmPath, steps: int) -> np.ndarray:
         chosen = np.linspace(0, count - 1, steps).round()[::-1]
     elif path.timestep_spacing == "leading":
         chosen = np.arange(steps)[::-1] * (count // steps) + path.steps_offset
+        if chosen[0] >= count:
+            fix = f"take fewer, or set steps_offset below {count - chosen[0] + path.steps_offset}"
+            raise RecipeError("steps beyond the path's last", where="steps", value=steps, fix=fix)
     else:
         chosen = np.round(np.arange(count, 0, -count / steps)) - 1
     return chosen.astype(np.int64).copy()
