@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from makar.core.errors import RecipeError
+from makar.core.errors import InputError, RecipeError
 from makar.core.nouns import Request
 from makar.engine.load import open_model
 from makar.engine.run import Engine
@@ -104,6 +104,20 @@ def test_what_does_not_fit_the_pictures_is_refused(file, tmp_path, before, after
         assemble(load_recipe(file).stages["noise"], Workspace(tmp_path).run("noise"), Workspace(tmp_path))
 
 
+@pytest.mark.parametrize(
+    ("before", "after", "said"),
+    [
+        ("sample_every = 2", 'prompts = ["drak"]', "did you mean 'dark'"),
+        ("[sample]", "[sample]\nguidance_scale = 2.0", "cannot be guided"),
+    ],
+)
+def test_a_sample_that_cannot_be_made_is_refused_before_training(file, tmp_path, before, after, said):
+    plain = file.read_text().replace("num_classes = 2", "num_classes = 2\nnull_class = false")
+    file.write_text(plain.replace(before, after))
+    with pytest.raises(InputError, match=said):
+        assemble(load_recipe(file).stages["noise"], Workspace(tmp_path).run("noise"), Workspace(tmp_path))
+
+
 def test_a_language_model_learns_no_pictures(file, tmp_path):
     text = file.read_text()
     start, end = text.index("[model]"), text.index("[train]")
@@ -118,4 +132,4 @@ def test_a_grid_holds_every_picture(tmp_path):
     write_grid(pictures, tmp_path / "grid.png")
     with Image.open(tmp_path / "grid.png") as grid:
         assert grid.size == (4, 6)
-        assert [grid.getpixel(place) for place in ((0, 0), (2, 0), (0, 3))] == [10, 20, 30]
+        assert [grid.getpixel(place) for place in ((0, 0), (2, 0), (0, 3), (2, 3))] == [10, 20, 30, 0]

@@ -144,7 +144,8 @@ def pictured(
     model = replace(model, generation={**model.generation, **recipe.sample})
     settings = parse(model.family.settings, model.generation, f"{run.folder}: [sample]")
     judge = validation(objective, rows.valid, rows=recipe.watch.validate_rows, seed=recipe.seed, run=run)
-    show = picture_samples(recipe.watch.prompts, settings, count=net.num_classes, seed=recipe.seed, run=run, say=say)
+    asked, count = recipe.watch.prompts, net.num_classes
+    show = picture_samples(model, asked, settings, count=count, seed=recipe.seed, run=run, say=say)
     watches = [Periodic("validation", judge, every), Periodic("samples", show, recipe.watch.sample_every or pace)]
     return Made(model, rows.train, objective, watches, rows.identity, rows.facts)
 

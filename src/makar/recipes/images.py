@@ -106,21 +106,34 @@ def with_classes(model: Model[Any], classes: tuple[str, ...]) -> Model[Any]:
 
 
 def picture_samples(
-    prompts: Sequence[str], settings: Config, *, count: int, seed: int, run: Run, say: Callable[[str], None]
+    model: Model[Any],
+    prompts: Sequence[str],
+    settings: Config,
+    *,
+    count: int,
+    seed: int,
+    run: Run,
+    say: Callable[[str], None],
 ) -> Watch:
     """A watch that lets the model make pictures and keeps them in `samples/`, in a square of squares.
 
     Args:
+        model: Before its training: what it would refuse at a look, it refuses here.
         prompts: What each is of, in turn; without any, every class in turn.
         settings: The family's settings of generation.
         count: Classes that the model knows.
         seed: The same at every look, so that looks compare.
         run: Whose `samples/` it is.
         say: For the reader.
+
+    Raises:
+        UserError: A class that the model does not know, or a guidance that it cannot follow.
     """
     asked: list[Any] = [prompt for prompt in prompts if prompt] or list(range(count)) or [None]
     wanted = max(SHOWN, len(asked))
     requests = [Request(asked[place % len(asked)], seed + place, settings) for place in range(wanted)]
+    assert model.family.sampler is not None
+    model.family.sampler.start(model, requests)
 
     def look(step: int, model: Model[Any]) -> Verdict:
         pictures = [answer.data for answer in Engine(model).generate(requests)]
@@ -133,12 +146,14 @@ def picture_samples(
 
 
 def grid_of(pictures: Sequence[Any]) -> Any:
-    """Pictures of one size in rows and columns, as one; a single one is itself."""
+    """Pictures of one size in rows and columns, as one; a single one is itself, and places left over are black."""
+    from PIL import Image
+
     if len(pictures) == 1:
         return pictures[0]
     columns = max(1, round(len(pictures) ** 0.5))
     wide, high = pictures[0].size
-    grid = pictures[0].resize((columns * wide, -(-len(pictures) // columns) * high))
+    grid = Image.new(pictures[0].mode, (columns * wide, -(-len(pictures) // columns) * high))
     for number, picture in enumerate(pictures):
         grid.paste(picture, (number % columns * wide, number // columns * high))
     return grid
