@@ -78,5 +78,18 @@ def test_what_cannot_be_is_said_in_one_line(painter, call, place, given, said):
     assert not (place / "a.png").exists()
 
 
+def test_a_class_may_be_a_number_and_none_of_them_is_no_class(painter):
+    named = [answer.data.tobytes() for answer in api.generate(painter, ["cat", "dog"])]
+    assert [answer.data.tobytes() for answer in api.generate(painter, [0, 1])] == named
+    model = api.load(painter)
+    assert [each.prompt for each in api.requests(model, 0, 1, 0, settings={})] == [0]
+    assert [each.prompt for each in api.requests(model, ["", 0, 1], 1, 0, settings={})] == [None, 0, 1]
+
+
+def test_nobody_is_asked_to_choose_between_pictures(painter, place, call):
+    (place / "classes.txt").write_text("cat\n")
+    assert "name a language model" in call("feedback", painter, "classes.txt", code=2).err
+
+
 def test_a_model_of_text_takes_no_picture(workspace, call):
     assert "takes no pictures" in call("generate", "first", "a", "--image", "x.png", code=2).err

@@ -227,7 +227,7 @@ def export_model(
 
 def generate(
     model: "str | Path | Model[Any]",
-    prompt: str | Mapping[str, Any] | Sequence[Any] = "",
+    prompt: str | int | Mapping[str, Any] | Sequence[Any] = "",
     *,
     count: int = 1,
     seed: int = 0,
@@ -374,7 +374,7 @@ def feedback(
 
 def requests(
     model: "Model[Any]",
-    prompt: str | Mapping[str, Any] | Sequence[Any],
+    prompt: str | int | Mapping[str, Any] | Sequence[Any],
     count: int,
     seed: int,
     *,
@@ -387,8 +387,8 @@ def requests(
     from makar.core.nouns import Request
 
     chosen = parse(model.family.settings, {**model.generation, **settings}, "generation settings")
-    prompts = [prompt] if isinstance(prompt, str | Mapping) else prompt
-    asked: list[Any] = [text or None for text in prompts]
+    prompts = [prompt] if isinstance(prompt, str | int | Mapping) else prompt
+    asked: list[Any] = [None if each == "" else each for each in prompts]  # the class 0 is a class
     if answers_questions(model) and not plain:
         asked = [[{"role": "user", "content": text}] if text else None for text in prompts]
     return [Request(each, seed + k, chosen, adapter) for each in asked for k in range(count)]

@@ -80,6 +80,8 @@ def feedback(
 
     folder, person = find_model(model, say), who or getpass.getuser()
     opened, weights = open_model(folder), weights_of(folder)
+    if "codec" not in opened.parts:
+        raise InputError("what this model makes cannot be shown as text", where=folder, fix="name a language model")
     choices = read_choices(store) if store.exists() else []
     done, added, skipped = chosen_already(choices, person, weights), 0, 0
     for number, prompt in enumerate(prompts):
