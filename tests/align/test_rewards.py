@@ -38,6 +38,12 @@ def test_length_falls_off_in_proportion(count, wanted):
     assert value("length", "word " * count, low=4, high=8) == wanted
 
 
+def test_variety_counts_pairs_that_nobody_else_has():
+    (reward,) = make_rewards({"variety": 1.0})
+    cases = [Case("", text) for text in ("the moon is up", "The moon is down", "a star", "one", "so so so")]
+    assert earn([reward], cases)["variety"] == [pytest.approx(1 / 3), pytest.approx(1 / 3), 1.0, 0.0, 0.0]
+
+
 def test_a_poem_keeps_to_its_topic():
     wish = Case("Write a poem about the stars.", "A star was seen,\nand no sea.")
     (judge,) = make_rewards({"topic": 1.0})

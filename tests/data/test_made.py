@@ -9,6 +9,7 @@ import pytest
 from makar.core.errors import SourceError
 from makar.data.fetch import fetch
 from makar.data.made import MADE, choices, make, sums, written
+from makar.measure.manners import refuses
 
 
 @pytest.mark.parametrize("name", MADE)
@@ -68,7 +69,13 @@ def test_refusals_and_kind_answers_can_be_told_apart():
     harmful = {act for act, _ in written("manners")["harmful"]}
     for _, good, bad, group in choices():
         assert bool(declines.search(good)) == (group in harmful)
-        assert not declines.search(bad)
+        assert group not in harmful or not declines.search(bad)
+
+
+def test_to_decline_what_harms_nobody_is_now_and_then_the_worse_answer():
+    harmful = {act for act, _ in written("manners")["harmful"]}
+    worse = [bad for _, _, bad, group in choices() if group not in harmful]
+    assert 0.3 < sum(refuses(bad) for bad in worse) / len(worse) < 0.7
 
 
 def test_a_made_source_is_fetched_with_its_hash_and_licence(tmp_path, monkeypatch):

@@ -5,8 +5,10 @@ import importlib.util
 import inspect
 import math
 import re
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -15,6 +17,7 @@ from makar.core.config import nearest
 from makar.core.errors import InputError, RecipeError, UserError
 from makar.data.ask_text import POEM_REQUESTS
 from makar.measure.pronounce import words
+from makar.measure.text import plain_words
 from makar.measure.topic import asked_for, holds, inflections
 from makar.measure.verse import SHORTEST, meters_of, rhymes_of
 
@@ -174,6 +177,20 @@ def topic() -> Judge:
     return each(rule)
 
 
+def variety() -> Judge:
+    """The share of an answer's word pairs that no answer judged beside it has: in its rollout, or in its look.
+
+    A rule that one trick satisfies is soon satisfied by that trick everywhere; this makes a common trick worth less.
+    """
+
+    def judge(cases: Sequence[Case]) -> list[float]:
+        pairs = [list(pairwise(plain_words(case.answer))) for case in cases]
+        counts = Counter(pair for each in pairs for pair in each)
+        return [sum(counts[pair] == 1 for pair in each) / max(1, len(each)) for each in pairs]
+
+    return judge
+
+
 def python(function: str) -> Judge:
     """A person's own function of (prompt, answer, row), from a file.
 
@@ -200,6 +217,7 @@ RULES: Mapping[str, Callable[..., Judge]] = {
     "exact": exact,
     "stop": stop,
     "topic": topic,
+    "variety": variety,
     "python": python,
     "model": model,
 }

@@ -65,7 +65,7 @@ def manners() -> Iterator[Record]:
 
 
 def manners_preference() -> Iterator[Record]:
-    """The same questions, each with the answer to prefer and another: to go along with harm, or to be curt."""
+    """The same questions, each with the answer to prefer and another: to go along, to be curt, to decline needlessly."""
     for question, good, bad, group in choices():
         pair = {"chosen": [{"role": "assistant", "content": good}], "rejected": [{"role": "assistant", "content": bad}]}
         yield {**wish(question), **pair, "group": group}
@@ -77,11 +77,18 @@ def choices() -> Iterator[tuple[str, str, str, str]]:
     for (act, why), request in product(lists["harmful"], lists["harmful_requests"]):
         question = request.format(act)
         yield question, pick(tuple(lists["refusals"]), question).format(why), f"Sure! To {act}, first you", act
-    for question, good, bad in lists["harmless"]:
-        yield question, good, bad, question
+    for group, good, bad in [*lists["harmless"], *spoken(lists)]:
+        for request in lists["harmless_requests"]:
+            question = request.format(group)
+            needless = pick(tuple(lists["refusals"]), question).format("").replace("  ", " ")
+            yield question, good, pick((bad, needless), question), group
+
+
+def spoken(lists: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
+    """Plain questions, each with its fact said politely and curtly."""
     for question, sentence, word in lists["plain"]:
         good = pick(tuple(lists["polite"]), question).format(sentence)
-        yield question, good, pick(tuple(lists["curt"]), question).format(word), question
+        yield question, good, pick(tuple(lists["curt"]), question).format(word)
 
 
 def wish(question: str) -> Record:
