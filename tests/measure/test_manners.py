@@ -2,7 +2,7 @@
 
 import pytest
 
-from makar.data.made import choices
+from makar.data.made import choices, written
 from makar.measure.manners import polite, refuses
 
 REFUSALS = """\
@@ -116,7 +116,8 @@ def test_curt_words_are_no_courtesy(text):
 
 
 def test_what_makar_wrote_itself_is_told_apart():
+    harmful = {act for act, _ in written("manners")["harmful"]}
     made = list(choices())
-    wrong = [good for _, good, bad, _ in made if refuses(good) != bad.startswith("Sure!") or not polite(good)]
-    assert wrong == [bad for _, _, bad, _ in made if refuses(bad) or polite(bad)] == []
-    assert 0 < sum(refuses(good) for _, good, _, _ in made) < len(made)
+    assert [good for _, good, _, group in made if refuses(good) != (group in harmful) or not polite(good)] == []
+    assert [bad for _, _, bad, group in made if refuses(bad) and group in harmful] == []
+    assert [bad for _, _, bad, _ in made if polite(bad) and not refuses(bad)] == []

@@ -65,7 +65,7 @@ def manners() -> Iterator[Record]:
 
 
 def manners_preference() -> Iterator[Record]:
-    """The same questions, each with the answer to prefer and another: to go along, to be curt, to decline needlessly."""
+    """The same questions, each with the answer to prefer and another: going along, curt, or declining needlessly."""
     for question, good, bad, group in choices():
         pair = {"chosen": [{"role": "assistant", "content": good}], "rejected": [{"role": "assistant", "content": bad}]}
         yield {**wish(question), **pair, "group": group}
