@@ -4,10 +4,11 @@ import json
 
 import pytest
 import torch
-from PIL import Image
+from PIL import ExifTags, Image
 
 from makar.app import api
-from makar.app.pictures import KEY
+from makar.app.pictures import KEY, opened
+from makar.core.errors import InputError
 from makar.core.nouns import Model
 from makar.families.diffusion.config import DiffusionConfig
 from makar.families.diffusion.family import FAMILY
@@ -66,7 +67,9 @@ def test_a_picture_is_begun_from_and_kept_outside_a_mask(painter, place, call):
         ([], "--out FILE.png"),
         (["--out", "a.jpg"], "written as PNG"),
         (["--out", "none/a.png"], "its folder does not exist"),
-        (["--out", "a.png", "--image", "no.png"], "cannot be read as a picture"),
+        (["--out", "a.png", "--image", "no.png"], "no.png: cannot be read: No such file"),
+        (["--out", "a.png", "--image", "."], "cannot be read: Is a directory"),
+        (["--out", "a.png", "--image", "painter/config.json"], "cannot be read as a picture: not a picture"),
         (["--out", "a.png", "--set", "sampler=eulr"], "euler"),
         (["--out", "a.png", "--set", "steps=0"], "steps"),
     ],
@@ -76,6 +79,19 @@ def test_what_cannot_be_is_said_in_one_line(painter, call, place, given, said):
     assert said in err
     assert "Traceback" not in err
     assert not (place / "a.png").exists()
+
+
+def test_a_picture_to_begin_from_is_read_as_those_of_a_dataset(place):
+    turned, clear = Image.new("RGB", (4, 2), (9, 9, 9)), Image.new("RGBA", (2, 2), (0, 0, 0, 0))
+    exif = turned.getexif()
+    exif[ExifTags.Base.Orientation] = 6
+    turned.save(place / "turned.png", exif=exif)
+    clear.save(place / "clear.png")
+    assert opened(place / "turned.png").size == (2, 4)
+    assert opened(place / "clear.png").convert("RGB").getcolors() == [(4, (255, 255, 255))]
+    turned.save(place / "drawing.eps")  # Pillow would hand it to another program
+    with pytest.raises(InputError, match="not a picture of a known format"):
+        opened(place / "drawing.eps")
 
 
 def test_a_class_may_be_a_number_and_none_of_them_is_no_class(painter):

@@ -39,7 +39,9 @@ def draw(
         UserError: Something that does not fit the model, or cannot be read or written.
     """
     from makar.app import api
+    from makar.data.pictures import need_pillow
 
+    need_pillow()
     place = checked(out)
     prompts = [given(label, image, mask) for label in asked]
     answers = api.generate(model, prompts, count=count, seed=seed, **settings)
@@ -60,19 +62,22 @@ def given(label: str, image: Path | None, mask: Path | None) -> Any:
 
 
 def opened(path: Path) -> Any:
-    """A picture of Pillow.
+    """A picture of Pillow, read as those of a dataset are: bounded, upright, opaque, sRGB.
 
     Raises:
         InputError: It cannot be read as one.
     """
-    from PIL import Image
+    from makar.data.config import PictureOptions
+    from makar.data.document import Fault
+    from makar.data.pictures import decode
 
     try:
-        with Image.open(path) as picture:
-            picture.load()
-            return picture
-    except (OSError, ValueError, Image.DecompressionBombError) as fault:
-        raise InputError(f"cannot be read as a picture: {fault}", where=path, fix="give a PNG or JPEG file") from None
+        still = decode(path.read_bytes(), str(path), PictureOptions())
+    except OSError as fault:
+        raise InputError(f"cannot be read: {fault.strerror}", where=path, fix="give a PNG or JPEG file") from None
+    if isinstance(still, Fault):
+        raise InputError(f"cannot be read as a picture: {still.reason}", where=path, fix=still.fix)
+    return still.image
 
 
 def checked(out: Path | None) -> Path:
