@@ -53,6 +53,8 @@ def test_size_and_channels_are_those_asked_for(dataset, tmp_path):
     ):
         write_pixels(dataset, "train", tmp_path / "large", PictureOptions(size=48))
     assert not (tmp_path / "large").exists()
+    with pytest.raises(InputError, match=r"in 'valid' \(got 0\); collect with a larger"):
+        write_pixels(dataset, "valid", tmp_path / "none", PictureOptions(size=8))
 
 
 def test_a_damaged_shard_is_refused(dataset, tmp_path):

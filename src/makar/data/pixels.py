@@ -151,8 +151,8 @@ def write_pixels(
             rows += 1
             labels.append(-1 if label is None else label)
         if not rows:
-            enlarge = "collect with a larger test_fraction or valid_fraction, or more pictures"
-            fix = "choose a smaller size, or fit='pad'" if left_out else enlarge
+            more = "collect with a larger valid_fraction, or more pictures"
+            fix = "choose a smaller size, or fit='pad'" if left_out else more
             raise InputError(f"no picture of {size} pixels in {split!r}", where=dataset.path, value=left_out, fix=fix)
         if facts.classes:
             written["labels.bin"] = files.enter_context(HashedFile(folder / "labels.bin"))
