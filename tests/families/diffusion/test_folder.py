@@ -184,6 +184,15 @@ def test_damage_is_said(tmp_path):
         open_model(folder)
 
 
+@pytest.mark.parametrize("own", [[], "flow", 3])
+def test_damage_in_what_is_makar_s_own_is_said(tmp_path, own):
+    folder = saved(make(classes=2), tmp_path / "model")
+    found = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**found, "_makar": own}))
+    with pytest.raises(ModelError, match="what makar wrote there is damaged"):
+        open_model(folder)
+
+
 def test_a_pipeline_is_inspected_as_a_model(tmp_path):
     found = api.inspect(saved(make(classes=0), tmp_path / "model"))
     assert (found.kind, found.intact, found.facts["family"]) == ("model", True, "diffusion")

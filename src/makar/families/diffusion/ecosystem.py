@@ -162,7 +162,10 @@ def pipeline_of(config: DiffusionConfig) -> str | None:
 
 def config_from(net: Mapping[str, Any], scheduler: Mapping[str, Any], where: object) -> DiffusionConfig:
     """The family's config from the net's and the scheduler's."""
-    shape, own = net_from_ecosystem(net, where), net.get("_makar")
+    own = net.get("_makar")
+    if own is not None and not isinstance(own, Mapping):
+        raise ModelError("what makar wrote there is damaged", where=where, value=own, fix="copy the whole folder again")
+    shape = net_from_ecosystem(net, where)
     if own is not None:
         said = {name: own[name] for name in ("path", "prediction", "classes") if name in own}
         return parsed(DiffusionConfig, {"net": shape, **said}, where)
