@@ -83,3 +83,12 @@ def test_pictures_stay_in_range_and_known_places_stay():
     loud = within_range(lambda x, sigma: x * 9)
     found = kept_outside(loud, known, mask)(torch.ones(1, 1, 2, 2), torch.ones(1))
     assert found.flatten().tolist() == [0.25, 1, 1, 0.25]
+
+
+@torch.no_grad()
+def test_a_net_that_has_learned_nothing_is_rescaled_to_nothing_worse(x):
+    model = make()
+    for parameter in model.net.parameters():
+        parameter.zero_()
+    plain = guided(model, LABELS, None)(x, SIGMA)
+    assert torch.equal(guided(model, LABELS, guidance(3, rescale=0.7))(x, SIGMA), plain)

@@ -18,6 +18,9 @@ Rows = Float[Tensor, " rows"]
 Labels = Int[Tensor, " rows"]
 Net = UNet | DiT
 
+FLAT = 1e-8
+"""A contrast that nothing is divided by less than: a net that has learned nothing yet says zero everywhere."""
+
 Denoise = Callable[[Tensor, Tensor], Tensor]
 """From noisy pictures `[rows, channels, high, wide]` and their noise levels `[rows]` to the expected pictures."""
 
@@ -106,7 +109,7 @@ def guided(model: Model[Net], labels: Labels | None, guidance: Guidance | None) 
             return pushed
         skip, out = (over(part) for part in precondition(config.path, config.prediction, sigma))
         said, wanted = (pushed - skip * x) / out, (good - skip * x) / out
-        ratio = wanted.flatten(1).std(1) / said.flatten(1).std(1)
+        ratio = wanted.flatten(1).std(1) / said.flatten(1).std(1).clamp(min=FLAT)
         share = torch.where(inside, guidance.rescale, 0.0)
         return skip * x + out * said * over(share * ratio + 1 - share)
 
