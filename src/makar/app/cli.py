@@ -136,6 +136,9 @@ def generate(
     ] = None,
     image: Annotated[Path | None, typer.Option(metavar="FILE", help="A picture to begin from.")] = None,
     mask: Annotated[Path | None, typer.Option(metavar="FILE", help="White where it is made anew.")] = None,
+    edit: Annotated[
+        list[str] | None, typer.Option(metavar="+NAME", help="Go along a direction: +NAME, -NAME=1.5; repeatable.")
+    ] = None,
     prompts: Annotated[Path | None, typer.Option("--from", metavar="FILE", help="One prompt a line.")] = None,
     temperature: Annotated[float | None, typer.Option(help="0 takes the likeliest token.")] = None,
     top_p: Annotated[float | None, typer.Option(help="Keep the likeliest tokens up to this probability.")] = None,
@@ -170,11 +173,14 @@ def generate(
     asked = terminal.prompts(prompt, prompts)
     opened = api.load(model, {"adapter": adapter} if adapter else None, say=terminal.say(quiet=False))
     if api.makes_pictures(opened):
-        files = pictures.draw(opened, asked, count=count, seed=seed, out=out, image=image, mask=mask, settings=settings)
+        files = pictures.draw(
+            opened, asked, count=count, seed=seed, out=out, image=image, mask=mask, edits=edit or (), settings=settings
+        )
         terminal.emit([str(file) for file in files], "\n".join, as_json=json)
         return
-    if image is not None or mask is not None:
-        raise InputError("this model takes no pictures", where="--image", fix="leave it out")
+    if image is not None or mask is not None or edit:
+        where = "--edit" if edit else "--image"
+        raise InputError("this model takes no pictures", where=where, fix="leave it out")
     terminal.check_out(out)
     before = asked if plain or not api.answers_questions(opened) else [""] * len(asked)
     if json or out is not None:

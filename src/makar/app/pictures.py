@@ -18,7 +18,8 @@ KEY = "makar"
 
 def draw(
     model: "Model[Any]", asked: Sequence[str], *,
-    count: int, seed: int, out: Path | None, image: Path | None, mask: Path | None, settings: Mapping[str, Any],
+    count: int, seed: int, out: Path | None, image: Path | None, mask: Path | None, edits: Sequence[str] = (),
+    settings: Mapping[str, Any],
 ) -> list[Path]:  # fmt: skip
     """Make pictures and write them.
 
@@ -30,6 +31,7 @@ def draw(
         out: As `deliver` takes it.
         image: What to begin from.
         mask: Where to make it anew.
+        edits: Directions to go, as "+NAME" or "-NAME=1.5".
         settings: Fields of the family's settings.
 
     Returns:
@@ -43,21 +45,24 @@ def draw(
 
     need_pillow()
     place = checked(out)
-    prompts = [given(label, image, mask) for label in asked]
+    prompts = [given(label, image, mask, edits) for label in asked]
     answers = api.generate(model, prompts, count=count, seed=seed, **settings)
     files = {name: str(path) for name, path in (("image", image), ("mask", mask)) if path is not None}
+    more = {"edit": list(edits)} if edits else {}
     rows = [
-        {"prompt": label, **files, "seed": seed + k, "settings": {**model.generation, **settings}}
+        {"prompt": label, **files, **more, "seed": seed + k, "settings": {**model.generation, **settings}}
         for label in asked
         for k in range(count)
     ]
     return deliver(answers, rows, place)
 
 
-def given(label: str, image: Path | None, mask: Path | None) -> Any:
-    """A prompt of a class and of pictures; the label alone where there is no picture."""
+def given(label: str, image: Path | None, mask: Path | None, edits: Sequence[str] = ()) -> Any:
+    """A prompt of a class, of pictures and of edits; the label alone where there is nothing else."""
     files = {"image": image, "mask": mask}
-    found = {name: opened(path) for name, path in files.items() if path is not None}
+    found: dict[str, Any] = {name: opened(path) for name, path in files.items() if path is not None}
+    if edits:
+        found["edit"] = tuple(edits)
     return {"label": label or None, **found} if found else label
 
 

@@ -4,7 +4,7 @@ A row's whole story is in the state's tensors, so rows with other samplers, step
 leave. All of a row's noise comes from its request's seed, whatever stands beside it.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -14,8 +14,8 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from makar.codecs.pixels import to_picture, to_values
-from makar.core.config import nearest, parse
+from makar.codecs.pixels import to_picture
+from makar.core.config import parse
 from makar.core.errors import InputError, ModelError
 from makar.core.nouns import Chunk, Model, Request, State
 from makar.core.random import Rng, key_of
@@ -32,6 +32,7 @@ from makar.families.diffusion.denoise import (
 from makar.families.diffusion.path import levels_of
 from makar.families.diffusion.samplers import SAMPLERS, Trail, advance, begin
 from makar.families.diffusion.settings import DiffusionSettings
+from makar.families.pictures import fitting, label_of, parts_of
 
 CODES = tuple(SAMPLERS)
 """A row's sampler is in its state as a number."""
@@ -204,51 +205,16 @@ def understood(config: DiffusionConfig, prompt: Any) -> Wish:
     Raises:
         InputError: It holds what the model does not know, or pictures of another size.
     """
-    if not isinstance(prompt, Mapping):
-        return Wish(label_of(config, prompt), prompt not in (None, ""))
-    unknown = [name for name in prompt if name not in ("label", "image", "mask")]
-    if unknown:
-        raise InputError(
-            "unknown part of a prompt", value=unknown[0], fix=nearest(unknown[0], ("label", "image", "mask"))
-        )
-    label = prompt.get("label")
-    wish = Wish(label_of(config, label), label not in (None, ""))
-    if "image" in prompt:
-        wish = replace(wish, image=fitting(config, prompt["image"], config.net.in_channels, "picture"))
-    if "mask" in prompt:
+    net, given = config.net, parts_of(prompt, ("label", "image", "mask"))
+    label = given.get("label")
+    wish = Wish(label_of(label, net.num_classes, config.classes, null_label(config)), label not in (None, ""))
+    if "image" in given:
+        wish = replace(wish, image=fitting(given["image"], net.in_channels, net.sample_size))
+    if "mask" in given:
         if wish.image is None:
             raise InputError("a mask without its picture", fix='give "image" too')
-        wish = replace(wish, mask=(fitting(config, prompt["mask"], 1, "mask") > 0).float())
+        wish = replace(wish, mask=(fitting(given["mask"], 1, net.sample_size, "mask") > 0).float())
     return wish
-
-
-def fitting(config: DiffusionConfig, picture: Any, channels: int, name: str) -> Tensor:
-    """A picture or a mask of the model's size."""
-    values, side = to_values(picture, channels), config.net.sample_size
-    if values.shape[1:] != (side, side):
-        size = f"{values.shape[2]}x{values.shape[1]}"
-        raise InputError(f"the {name} has another size than the model's", value=size, fix=f"make it {side}x{side}")
-    return values
-
-
-def label_of(config: DiffusionConfig, prompt: Any) -> int:
-    """The label that a prompt means; no prompt means no class."""
-    count, names = config.net.num_classes, config.classes
-    if prompt is None or prompt == "":
-        null = null_label(config)
-        if count and null is None:
-            raise InputError("this model needs a class", fix=f"give a number from 0 to {count - 1}")
-        return null or 0
-    if not count:
-        raise InputError("this model knows no classes", value=prompt, fix="leave the prompt out")
-    if isinstance(prompt, str) and prompt in names:
-        return names.index(prompt)
-    if isinstance(prompt, str) and not prompt.isdecimal():
-        fix = nearest(prompt, names) if names else f"give a number from 0 to {count - 1}"
-        raise InputError("the model knows no such class", value=prompt, fix=fix)
-    if isinstance(prompt, bool) or not isinstance(prompt, str | int) or not 0 <= int(prompt) < count:
-        raise InputError("the model knows no such class", value=prompt, fix=f"give a number from 0 to {count - 1}")
-    return int(prompt)
 
 
 SAMPLER = DiffusionSampler()
