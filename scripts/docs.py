@@ -162,7 +162,7 @@ def schema() -> dict[str, Any]:
     from makar.recipes.recipe import recipe_schema
 
     made = recipe_schema()
-    classes = {cls.__name__: cls for cls in subclasses(Config)}
+    classes = {cls.__name__: cls for cls in subclasses(Config) if cls.__module__.startswith("makar.")}
     for table in [*made["$defs"].values(), *(part for part in made["anyOf"] if "properties" in part)]:
         table["description"] = " ".join(table.get("description", "").split("\n\n")[0].split())
         for cls in classes[table["title"]].__mro__:
