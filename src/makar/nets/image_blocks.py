@@ -1,14 +1,18 @@
-"""What the nets for pictures share: embeddings of time and attention of every place to every other.
+"""What the nets for pictures share: residual blocks, attention of every place to every other, embeddings of time.
 
 The parameters bear the names that they have in diffusers.
 """
 
 import math
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
+
+Map = Float[Tensor, "rows _ _ _"]
+"""Channels, then places."""
 
 
 def sinusoids(
@@ -71,3 +75,81 @@ class SelfAttention(nn.Module):
         normed = x if self.group_norm is None else self.group_norm(x)
         taken = self(normed.flatten(2).transpose(1, 2))
         return x + taken.transpose(1, 2).unflatten(2, x.shape[2:])
+
+
+class ResnetBlock(nn.Module):
+    """Two convolutions beside a shortcut, told the time between them where there is one.
+
+    Args:
+        width: Channels that it takes.
+        out: Channels that it gives.
+        groups: Of its normalisations.
+        eps: Added to their variance.
+        time: Width of the time embedding; None for a net without time.
+        scaled: Whether the time scales and shifts, and does not only shift.
+        dropout: Before the second convolution.
+    """
+
+    def __init__(
+        self, width: int, out: int, *, groups: int, eps: float, time: int | None = None, scaled: bool = False,
+        dropout: float = 0.0,
+    ) -> None:  # fmt: skip
+        super().__init__()
+        self.scaled = scaled
+        self.norm1 = nn.GroupNorm(groups, width, eps)
+        self.conv1 = nn.Conv2d(width, out, 3, padding=1)
+        self.time_emb_proj = None if time is None else nn.Linear(time, 2 * out if scaled else out)
+        self.norm2 = nn.GroupNorm(groups, out, eps)
+        self.dropout = nn.Dropout(dropout)
+        self.conv2 = nn.Conv2d(out, out, 3, padding=1)
+        self.conv_shortcut = nn.Conv2d(width, out, 1) if width != out else None
+
+    def forward(self, x: Map, time: Float[Tensor, "rows time"] | None = None) -> Map:
+        """Args: the map, and the time after its activation."""
+        h = self.conv1(F.silu(self.norm1(x)))
+        if self.time_emb_proj is None:
+            h = self.norm2(h)
+        elif self.scaled:
+            scale, shift = self.time_emb_proj(time)[..., None, None].chunk(2, 1)
+            h = self.norm2(h) * (1 + scale) + shift
+        else:
+            h = self.norm2(h + self.time_emb_proj(time)[..., None, None])
+        h = self.conv2(self.dropout(F.silu(h)))
+        return h + (x if self.conv_shortcut is None else self.conv_shortcut(x))
+
+
+class Resampler(nn.Module):
+    """One convolution at half or double the resolution."""
+
+    def __init__(self, width: int, *, up: bool, padding: int = 1) -> None:
+        super().__init__()
+        self.up, self.padding = up, padding
+        self.conv = nn.Conv2d(width, width, 3, stride=1 if up else 2, padding=padding)
+
+    def forward(self, x: Map) -> Map:
+        """The map at the other resolution."""
+        if self.up:
+            return self.conv(F.interpolate(x, scale_factor=2.0, mode="nearest"))
+        return self.conv(x if self.padding else F.pad(x, (0, 1, 0, 1)))
+
+
+class Middle(nn.Module):
+    """A block, attention or none, a block.
+
+    Args:
+        attention: Over all places.
+        resnets: Two, of one width.
+    """
+
+    def __init__(self, attention: SelfAttention | None, resnets: Sequence[ResnetBlock]) -> None:
+        super().__init__()
+        self.attentions = nn.ModuleList([] if attention is None else [attention])
+        self.resnets = nn.ModuleList(resnets)
+
+    def forward(self, x: Map, time: Float[Tensor, "rows time"] | None = None) -> Map:
+        """The coarsest map, once more."""
+        x = self.resnets[0](x, time)
+        for attention in self.attentions:
+            assert isinstance(attention, SelfAttention)
+            x = attention.over_places(x)
+        return self.resnets[1](x, time)

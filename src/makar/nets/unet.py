@@ -10,53 +10,15 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from makar.nets.image_blocks import SelfAttention, TimeEmbedding, sinusoids
+from makar.nets.image_blocks import Map, Middle, Resampler, ResnetBlock, SelfAttention, TimeEmbedding, sinusoids
 from makar.nets.image_config import UNetConfig
 
-Map = Float[Tensor, "rows _ _ _"]
-"""Channels, then places."""
 
-
-class ResnetBlock(nn.Module):
-    """Two convolutions, told the time between them, beside a shortcut."""
-
-    def __init__(self, config: UNetConfig, width: int, out: int, time: int) -> None:
-        super().__init__()
-        self.scaled = config.resnet_time_scale_shift == "scale_shift"
-        self.norm1 = nn.GroupNorm(config.norm_num_groups, width, config.norm_eps)
-        self.conv1 = nn.Conv2d(width, out, 3, padding=1)
-        self.time_emb_proj = nn.Linear(time, 2 * out if self.scaled else out)
-        self.norm2 = nn.GroupNorm(config.norm_num_groups, out, config.norm_eps)
-        self.dropout = nn.Dropout(config.dropout)
-        self.conv2 = nn.Conv2d(out, out, 3, padding=1)
-        self.conv_shortcut = nn.Conv2d(width, out, 1) if width != out else None
-
-    def forward(self, x: Map, time: Float[Tensor, "rows time"]) -> Map:
-        """Args: the map, and the time after its activation."""
-        told = self.time_emb_proj(time)[..., None, None]
-        h = self.conv1(F.silu(self.norm1(x)))
-        if self.scaled:
-            scale, shift = told.chunk(2, 1)
-            h = self.norm2(h) * (1 + scale) + shift
-        else:
-            h = self.norm2(h + told)
-        h = self.conv2(self.dropout(F.silu(h)))
-        return h + (x if self.conv_shortcut is None else self.conv_shortcut(x))
-
-
-class Resampler(nn.Module):
-    """One convolution at half or double the resolution."""
-
-    def __init__(self, width: int, *, up: bool, padding: int = 1) -> None:
-        super().__init__()
-        self.up, self.padding = up, padding
-        self.conv = nn.Conv2d(width, width, 3, stride=1 if up else 2, padding=padding)
-
-    def forward(self, x: Map) -> Map:
-        """The map at the other resolution."""
-        if self.up:
-            return self.conv(F.interpolate(x, scale_factor=2.0, mode="nearest"))
-        return self.conv(x if self.padding else F.pad(x, (0, 1, 0, 1)))
+def resnet(config: UNetConfig, width: int, out: int, time: int) -> ResnetBlock:
+    """A residual block that is told the time."""
+    scaled = config.resnet_time_scale_shift == "scale_shift"
+    groups, eps = config.norm_num_groups, config.norm_eps
+    return ResnetBlock(width, out, groups=groups, eps=eps, time=time, scaled=scaled, dropout=config.dropout)
 
 
 class Stage(nn.Module):
@@ -78,7 +40,7 @@ class Stage(nn.Module):
             if attends
             else None
         )
-        self.resnets = nn.ModuleList(ResnetBlock(config, width, out, time) for width in widths)
+        self.resnets = nn.ModuleList(resnet(config, width, out, time) for width in widths)
         self.downsamplers: nn.ModuleList | None = None
         self.upsamplers: nn.ModuleList | None = None
 
@@ -108,24 +70,12 @@ class Stage(nn.Module):
         return x if self.upsamplers is None else self.upsamplers[0](x)
 
 
-class Middle(nn.Module):
-    """A block, attention, a block."""
-
-    def __init__(self, config: UNetConfig, width: int, time: int) -> None:
-        super().__init__()
-        # diffusers leaves the norm out where the time scales
-        groups = config.norm_num_groups if config.resnet_time_scale_shift == "default" else None
-        attention = SelfAttention(width, config.attention_head_dim, groups, config.norm_eps)
-        self.attentions = nn.ModuleList([attention] if config.add_attention else [])
-        self.resnets = nn.ModuleList(ResnetBlock(config, width, width, time) for _ in range(2))
-
-    def forward(self, x: Map, time: Float[Tensor, "rows time"]) -> Map:
-        """The coarsest map, once more."""
-        x = self.resnets[0](x, time)
-        for attention in self.attentions:
-            assert isinstance(attention, SelfAttention)
-            x = attention.over_places(x)
-        return self.resnets[1](x, time)
+def middle(config: UNetConfig, width: int, time: int) -> Middle:
+    """The coarsest stage."""
+    # diffusers leaves the norm out where the time scales
+    groups = config.norm_num_groups if config.resnet_time_scale_shift == "default" else None
+    attention = SelfAttention(width, config.attention_head_dim, groups, config.norm_eps)
+    return Middle(attention if config.add_attention else None, [resnet(config, width, width, time) for _ in range(2)])
 
 
 class UNet(nn.Module):
@@ -153,7 +103,7 @@ class UNet(nn.Module):
                 block.downsamplers = nn.ModuleList([Resampler(out, up=False, padding=config.downsample_padding)])
                 across.append(out)
             self.down_blocks.append(block)
-        self.mid_block = Middle(config, widths[-1], time)
+        self.mid_block = middle(config, widths[-1], time)
         self.up_blocks = nn.ModuleList()
         before = widths[-1]
         for stage, (kind, out) in enumerate(zip(config.up_block_types, reversed(widths), strict=True)):

@@ -6,9 +6,9 @@ from torch import nn
 
 from makar.families.diffusion.config import DiffusionConfig
 from makar.nets.dit import DiT
-from makar.nets.image_blocks import SelfAttention
+from makar.nets.image_blocks import ResnetBlock, SelfAttention
 from makar.nets.image_config import UNetConfig
-from makar.nets.unet import ResnetBlock, UNet
+from makar.nets.unet import UNet
 
 
 def build(config: DiffusionConfig) -> UNet | DiT:
