@@ -335,7 +335,7 @@ def talk(
 
 def makes_pictures(model: "Model[Any]") -> bool:
     """Whether what a model makes are pictures, and not text."""
-    return model.family.name == "diffusion"
+    return "images" in model.family.inputs
 
 
 def answers_questions(model: "Model[Any]") -> bool:

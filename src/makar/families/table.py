@@ -7,8 +7,13 @@ from makar.core.config import Config
 from makar.core.errors import RecipeError
 from makar.families.diffusion.config import DiffusionConfig
 from makar.families.language.config import LanguageConfig
+from makar.families.vae.config import VaeConfig
 
-CONFIGS: Mapping[str, type[Config]] = {"language": LanguageConfig, "diffusion": DiffusionConfig}
+CONFIGS: Mapping[str, type[Config]] = {
+    "language": LanguageConfig,
+    "diffusion": DiffusionConfig,
+    "vae": VaeConfig,
+}
 """Settings of each family's net."""
 
 
@@ -26,7 +31,14 @@ def diffusion() -> Any:
     return FAMILY
 
 
-FAMILIES: Mapping[str, Callable[[], Any]] = {"language": language, "diffusion": diffusion}
+def vae() -> Any:
+    """Variational autoencoders of pictures."""
+    from makar.families.vae.family import FAMILY
+
+    return FAMILY
+
+
+FAMILIES: Mapping[str, Callable[[], Any]] = {"language": language, "diffusion": diffusion, "vae": vae}
 """The records, made when asked for: they need torch, the settings do not."""
 
 
