@@ -42,6 +42,10 @@ def test_variety_counts_pairs_that_nobody_else_has():
     (reward,) = make_rewards({"variety": 1.0})
     cases = [Case("", text) for text in ("the moon is up", "The moon is down", "a star", "one", "so so so")]
     assert earn([reward], cases)["variety"] == [pytest.approx(1 / 3), pytest.approx(1 / 3), 1.0, 0.0, 0.0]
+    (reward,) = make_rewards({"variety": {"enough": 0.5}})
+    assert earn([reward], cases)["variety"] == [pytest.approx(2 / 3), pytest.approx(2 / 3), 1.0, 0.0, 0.0]
+    with pytest.raises(RecipeError, match="at most 1"):
+        make_rewards({"variety": {"enough": 1.5}})
 
 
 def test_a_poem_keeps_to_its_topic():

@@ -8,7 +8,7 @@ import pytest
 
 from makar.core.errors import SourceError
 from makar.data.fetch import fetch
-from makar.data.made import MADE, choices, make, sums, written
+from makar.data.made import MADE, choices, make, sums, uncarried, written
 from makar.measure.manners import refuses
 
 
@@ -45,6 +45,16 @@ def test_prompts_carry_the_answers_of_the_conversations():
     answers = {r["prompt"][0]["content"]: r["answer"] for r in MADE["arithmetic-prompts"]()}
     told = {r["messages"][0]["content"]: r["messages"][1]["content"] for r in MADE["arithmetic"]()}
     assert answers == told
+
+
+def test_the_careless_are_right_where_nothing_is_carried_and_now_and_then_elsewhere():
+    right = {r["messages"][0]["content"]: r["messages"][1]["content"] for r in MADE["arithmetic"]()}
+    said = {r["messages"][0]["content"]: r["messages"][1]["content"] for r in MADE["arithmetic-careless"]()}
+    assert [uncarried(a, b) for a, b in ((23, 45), (28, 45), (87, 45), (55, 55))] == ["68", "63", "22", "0"]
+    wrong = {task for task in right if said[task] != right[task]}
+    assert right.keys() == said.keys()
+    assert 0.65 < len(wrong) / len(right) < 0.71
+    assert not any(" * " in task for task in wrong)
 
 
 def test_a_text_holds_its_facts():
@@ -84,5 +94,5 @@ def test_a_made_source_is_fetched_with_its_hash_and_licence(tmp_path, monkeypatc
     assert found.path.suffix == ".jsonl"
     assert found.licence.startswith("Apache-2.0")
     assert found.bytes == found.path.stat().st_size
-    with pytest.raises(SourceError, match="arithmetic, arithmetic-prompts"):
+    with pytest.raises(SourceError, match="arithmetic, arithmetic-careless, arithmetic-prompts"):
         fetch("make:nothing")

@@ -177,16 +177,26 @@ def topic() -> Judge:
     return each(rule)
 
 
-def variety() -> Judge:
+def variety(enough: float = 1.0) -> Judge:
     """The share of an answer's word pairs that no answer judged beside it has: in its rollout, or in its look.
 
     A rule that one trick satisfies is soon satisfied by that trick everywhere; this makes a common trick worth less.
+
+    Args:
+        enough: The share that earns all, and what is below it in proportion. Where a model's answers already have it,
+            nothing is earned by odd words, and what is earned by common ones is lost.
+
+    Raises:
+        RecipeError: No share can be that.
     """
+    if not 0 < enough <= 1:
+        raise RecipeError("a share above 0, at most 1", where="reward.variety.enough", value=enough, fix="1 for all")
 
     def judge(cases: Sequence[Case]) -> list[float]:
         pairs = [list(pairwise(plain_words(case.answer))) for case in cases]
         counts = Counter(pair for each in pairs for pair in each)
-        return [sum(counts[pair] == 1 for pair in each) / max(1, len(each)) for each in pairs]
+        shares = [sum(counts[pair] == 1 for pair in each) / max(1, len(each)) for each in pairs]
+        return [min(1.0, share / enough) for share in shares]
 
     return judge
 

@@ -41,6 +41,20 @@ def arithmetic() -> Iterator[Record]:
         yield {**conversation(pick(SUM_REQUESTS, task).format(task), result), "group": group}
 
 
+def arithmetic_careless() -> Iterator[Record]:
+    """Each sum as somebody does it who forgets to carry: nine in ten of the sums that carry are wrong."""
+    for task, result, group in sums():
+        found = result
+        if group.startswith("sum") and key_of(1, task) % 10:
+            found = uncarried(*map(int, task.split(" + ")))
+        yield {**conversation(pick(SUM_REQUESTS, task).format(task), found), "group": group}
+
+
+def uncarried(a: int, b: int) -> str:
+    """The sum of two numbers of two digits, each place for itself: 87 + 45 is 22."""
+    return str((a // 10 + b // 10) % 10 * 10 + (a + b) % 10)
+
+
 def arithmetic_prompts() -> Iterator[Record]:
     """Each sum, and the answer that a reward compares with."""
     for task, result, group in sums():
@@ -108,6 +122,7 @@ def without(table: Mapping[str, Any], name: str) -> dict[str, Any]:
 
 MADE: Mapping[str, Callable[[], Iterator[Record]]] = {
     "arithmetic": arithmetic,
+    "arithmetic-careless": arithmetic_careless,
     "arithmetic-prompts": arithmetic_prompts,
     "copy": copy,
     "manners": manners,
