@@ -84,7 +84,7 @@ def read_sealed(path: Path) -> dict[str, Any]:
     return found
 
 
-def seal_of(value: Mapping[str, Any]) -> str:
+def seal_of(value: Any) -> str:
     """The SHA-256 of plain data, however its keys are ordered."""
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 

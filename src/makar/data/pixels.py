@@ -4,7 +4,7 @@ A folder of `pixels-00000.bin` ... (uint8, rows of channels x height x width), `
 there are classes) and `meta.json` (counts, the SHA-256 of each file and of itself).
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import cached_property
@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from makar.core.errors import InputError
-from makar.core.files import folder_atomic
+from makar.core.files import folder_atomic, seal_of
 from makar.core.nouns import Batch
 from makar.core.random import Rng
 from makar.data.config import Augment, PictureOptions
@@ -173,6 +173,30 @@ def write_pixels(
         }
         write_meta(folder, meta)
     return PixelShards.open(out)
+
+
+def kept_pixels(
+    dataset: Dataset, split: str, size: int, channels: Literal[1, 3], *, say: Callable[[str], None]
+) -> PixelShards:
+    """The pixels of a split in the dataset's folder, decoded once for each size.
+
+    Args:
+        dataset: Of pictures.
+        split: Which of its splits.
+        size: Side in pixels.
+        channels: 1 for gray, 3 for colour.
+        say: Told when it takes time.
+
+    Raises:
+        InputError: As `write_pixels`.
+    """
+    options = dataset.manifest.options.pictures.model_copy(update={"size": size})
+    key = seal_of([dataset.hash, options.model_dump(mode="json"), channels])
+    folder = dataset.path / f"pixels-{split}-{key[:12]}"
+    if folder.is_dir():
+        return PixelShards.open(folder)
+    say(f"decoding the {split} split")
+    return write_pixels(dataset, split, folder, options, channels=channels)
 
 
 def side_of(dataset: Dataset) -> int:

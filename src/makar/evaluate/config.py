@@ -9,12 +9,17 @@ from pydantic import Field
 from makar.core.config import Config
 from makar.data.chats import Kind
 
-MeasuredSuite = Literal["likelihood", "variety", "verbatim", "verse", "answers", "pairs"]
+MeasuredSuite = Literal[
+    "likelihood", "variety", "verbatim", "verse", "answers", "pairs", "fidelity", "agreement", "copies"
+]
 AskedSuite = Literal["piqa", "mmlu", "bbq", "crows-pairs", "stereoset", "truthfulqa", "tasks"]
 Suite = Literal[MeasuredSuite, AskedSuite]
 
-KINDS: Mapping[MeasuredSuite, tuple[Kind, ...]] = {
-    "likelihood": ("text",),
+KINDS: Mapping[MeasuredSuite, tuple[Kind | Literal["image"], ...]] = {
+    "fidelity": ("image",),
+    "agreement": ("image",),
+    "copies": ("image",),
+    "likelihood": ("text", "image"),
     "variety": ("text",),
     "verbatim": ("text",),
     "verse": ("text",),
@@ -24,7 +29,7 @@ KINDS: Mapping[MeasuredSuite, tuple[Kind, ...]] = {
 """Suites that measure a model beside held-out data, and the kinds of dataset that they can; the others ask."""
 
 
-def suites_for(kind: str) -> tuple[Suite, ...]:
+def suites_for(kind: str) -> tuple[MeasuredSuite, ...]:
     """All that can be measured beside a dataset of a kind, as its manifest says it."""
     return tuple(suite for suite, kinds in KINDS.items() if kind in kinds)
 
@@ -38,13 +43,16 @@ class EvaluateOptions(Config):
         tasks: A file of JSON lines for the suite "tasks".
         split: The held-out documents that the model is measured on and beside.
         documents: How many of them the likelihood is taken over, or how many rows or questions of a suite are asked,
-            evenly spaced; None for all, but for the 300 prompts that "answers" asks then.
-        samples: What the model writes to each prompt, and as much again to none.
+            evenly spaced; None for all, but for the 300 prompts that "answers" asks then, and 200 pictures.
+        samples: What the model writes to each prompt, and as much again to none (None: 100); or pictures (None: 2,000).
         prompts: Beginnings to continue.
         generation: Settings of the family's sampler, over the model's own defaults.
         seed: Sample k is written with seed + k.
         window: Words in the shortest run that counts as copied.
         reference: The folder of the model that "pairs" compares with.
+        features: A TorchScript file of a feature network to compare pictures by, such as Inception for FID; None for
+            the dataset's own classifier, which is trained where it is not there yet.
+        importance: Samples of the bound by which a variational autoencoder says how likely a picture is.
         bf16: Compute likelihoods in bfloat16: faster on some machines, and good to about 0.01 bits per byte.
     """
 
@@ -52,10 +60,12 @@ class EvaluateOptions(Config):
     tasks: Path | None = None
     split: Literal["valid", "test"] = "test"
     documents: int | None = Field(default=None, ge=1)
-    samples: int = Field(default=100, ge=1)
+    samples: int | None = Field(default=None, ge=1)
     prompts: tuple[str, ...] = ()
     generation: dict[str, Any] = {}
     seed: int = 0
     window: int = Field(default=8, ge=2)
     reference: Path | None = None
+    features: Path | None = None
+    importance: int = Field(default=500, ge=1)
     bf16: bool = False

@@ -3,11 +3,11 @@
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from makar.core.files import mending, write_atomic
+from makar.core.files import file_atomic, mending, write_atomic
 
 Value = float | int | str | None
 
@@ -53,6 +53,7 @@ class Report:
         settings: Of the evaluation, and those of generation as they were in the end.
         sections: By suite.
         samples: Some of what the model wrote, prompts included.
+        pictures: Of Pillow, by what they show in a word; each becomes a file beside the report.
     """
 
     model: str
@@ -61,6 +62,7 @@ class Report:
     settings: Mapping[str, Any]
     sections: Mapping[str, Section]
     samples: Sequence[str]
+    pictures: Mapping[str, Any] = field(default_factory=dict[str, Any])
 
     def value(self, suite: str, figure: str, of: str = "model") -> Value:
         """One value; None where it was not measured."""
@@ -68,7 +70,10 @@ class Report:
 
     def json(self) -> str:
         """One JSON document; a value beyond all numbers is null."""
-        return json.dumps(finite(asdict(self)), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+        said = asdict(replace(self, pictures={}))
+        files = {"pictures": {name: picture_file(name) for name in self.pictures}} if self.pictures else {}
+        del said["pictures"]
+        return json.dumps(finite(said | files), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
     def markdown(self) -> str:
         """For a person to read."""
@@ -86,9 +91,16 @@ class Report:
                 for part in (f"## {section.title}", section.note, table(section))
             ),
         ]
+        if self.pictures:
+            parts += ["## Pictures", *(f"![{name}]({picture_file(name)})" for name in self.pictures)]
         if self.samples:
             parts += ["## Samples", *(indented(sample) for sample in self.samples)]
         return "\n\n".join([*parts, "## Settings", "\n".join(settings)]) + "\n"
+
+
+def picture_file(name: str) -> str:
+    """The file of a report's picture, beside the report."""
+    return f"evaluation-{name}.png"
 
 
 def table(section: Section) -> str:
@@ -128,12 +140,15 @@ def finite(value: Any) -> Any:
 
 
 def write_report(report: Report, folder: Path, name: str = "evaluation") -> None:
-    """Write NAME.json and NAME.md into a run's or a model's folder.
+    """Write NAME.json and NAME.md into a run's or a model's folder, and the report's pictures.
 
     Raises:
         ResourceError: No space or no permission.
     """
     with mending(folder):
         folder.mkdir(parents=True, exist_ok=True)
+    for shown_as, picture in report.pictures.items():
+        with file_atomic(folder / picture_file(shown_as)) as file:
+            picture.save(file, format="PNG")
     write_atomic(folder / f"{name}.json", report.json())
     write_atomic(folder / f"{name}.md", report.markdown())

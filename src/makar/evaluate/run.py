@@ -1,4 +1,4 @@
-"""The whole evaluation of a language model: its text or its answers beside real held-out ones, and what it knows."""
+"""The whole evaluation of a model: what it makes beside what is real, how likely it finds that, and what it knows."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -9,8 +9,10 @@ from makar.core.nouns import Model
 from makar.data.dataset import Dataset
 from makar.evaluate.answers import exchanges, sections, training_answers
 from makar.evaluate.asking import ask
-from makar.evaluate.config import KINDS, EvaluateOptions, Suite, suites_for
+from makar.evaluate.config import KINDS, EvaluateOptions, MeasuredSuite, Suite
+from makar.evaluate.held import fitting, measurable
 from makar.evaluate.pairs import pairs_section
+from makar.evaluate.picture_report import evaluate_pictures
 from makar.evaluate.report import Report, Section
 from makar.evaluate.suites import SUITES, Material, Say, check_reads_text
 from makar.measure.pronounce import dictionary
@@ -27,10 +29,10 @@ def evaluate(
     name: str = "the model",
     say: Say = lambda line: None,  # noqa: ARG005
 ) -> Report:
-    """Measure a language model, or on pairs a reward model.
+    """Measure a language model, on pairs a reward model, or a model of pictures.
 
     Args:
-        model: With its tokenizer.
+        model: Of language with its tokenizer.
         dataset: What it was trained on, with the held-out split that it was not; suites that ask need none.
         options: What is measured.
         name: What the report calls the model.
@@ -42,7 +44,12 @@ def evaluate(
         RecipeError: A setting of generation that the family does not know.
         UserError: A package is missing that a suite needs.
     """
+    if "images" in model.family.inputs:
+        return evaluate_pictures(model, dataset, options, name=name, say=say)
     check_reads_text(model, name)
+    if dataset is not None and dataset.manifest.kind == "image":
+        fix = "name a dataset of text with --data"
+        raise InputError("a model of text, and a dataset of pictures", where=dataset.path, fix=fix)
     suites = options.suites or fitting(dataset)
     material = material_of(model, dataset, suites, options, say)
     found: dict[str, Section] = {}
@@ -70,21 +77,6 @@ def evaluate(
     )
 
 
-def fitting(dataset: Dataset | None) -> tuple[Suite, ...]:
-    """The suites for a dataset, where none is named.
-
-    Raises:
-        InputError: There is no dataset, or no suite for its kind.
-    """
-    if dataset is None:
-        raise InputError("there is no dataset to measure beside", fix="name one with --data")
-    suites = suites_for(dataset.manifest.kind)
-    if not suites:
-        fix = "name another one with --data"
-        raise InputError("no suite for this kind of dataset", where=dataset.path, value=dataset.manifest.kind, fix=fix)
-    return suites
-
-
 def material_of(
     model: Model[Any], dataset: Dataset | None, suites: Sequence[Suite], options: EvaluateOptions, say: Say
 ) -> Material | None:
@@ -94,17 +86,10 @@ def material_of(
         InputError: There is no dataset, it is of another kind than a suite measures, or its held-out split is empty.
         UserError: The suite "verse" lacks its dictionary.
     """
-    measured = {suite: kinds for suite, kinds in KINDS.items() if suite in suites}
+    measured: list[MeasuredSuite] = [suite for suite in KINDS if suite in suites]
     if not measured:
         return None
-    if dataset is None:
-        raise InputError("there is no dataset to measure beside", value=[*measured][0], fix="name one with --data")
-    for suite, kinds in measured.items():
-        if (kind := dataset.manifest.kind) not in kinds:
-            fix = f"name a dataset of the kind {' or '.join(map(repr, kinds))} with --data"
-            raise InputError(f"the suite {suite!r} measures no such dataset", where=dataset.path, value=kind, fix=fix)
-    if not dataset.manifest.kept[options.split].documents:
-        raise InputError("the held-out split is empty", where=dataset.path, value=options.split, fix="collect more")
+    dataset = measurable(dataset, measured, options.split)
     if "verse" in measured:
         dictionary()
     return Material(model, dataset, options, say)

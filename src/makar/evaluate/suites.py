@@ -26,6 +26,9 @@ from makar.measure.verse import Verse, shuffled, verse
 
 Say = Callable[[str], None]
 
+SAMPLES = 100
+"""What the model writes to each prompt, if the options do not say."""
+
 
 @dataclass(frozen=True)
 class Sample:
@@ -63,7 +66,8 @@ class Material:
     @cached_property
     def samples(self) -> list[Sample]:
         """What the model writes: to no prompt, and to each one given."""
-        prompts = [prompt for prompt in ("", *self.options.prompts) for _ in range(self.options.samples)]
+        each = self.options.samples or SAMPLES
+        prompts = [prompt for prompt in ("", *self.options.prompts) for _ in range(each)]
         self.say(f"writing {len(prompts)} samples")
         requests = [Request(prompt or None, self.options.seed + k, self.settings) for k, prompt in enumerate(prompts)]
         answers = Engine(self.model).generate(requests)

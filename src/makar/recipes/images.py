@@ -10,9 +10,8 @@ from makar.core.errors import RecipeError
 from makar.core.files import file_atomic
 from makar.core.nouns import Model, Request, Source, Verdict, Watch
 from makar.data.dataset import Dataset
-from makar.data.pixels import Pixels, PixelShards, write_pixels
+from makar.data.pixels import Pixels, PixelShards, kept_pixels
 from makar.engine.run import Engine
-from makar.recipes.manifest import hash_of
 from makar.recipes.recipe import DataConfig
 from makar.recipes.run import Run, Workspace
 from makar.recipes.text import Say, counts, open_dataset
@@ -79,13 +78,7 @@ def pixels(dataset: Dataset, split: str, size: int, channels: int, *, say: Say) 
     if channels not in (1, 3):
         fix = "set model.net.in_channels to 1 for gray or 3 for colour"
         raise RecipeError("pictures have no such channels", where="model.net.in_channels", value=channels, fix=fix)
-    options = dataset.manifest.options.pictures.model_copy(update={"size": size})
-    key = hash_of([dataset.hash, options.model_dump(mode="json"), channels])
-    folder = dataset.path / f"pixels-{split}-{key[:12]}"
-    if folder.is_dir():
-        return PixelShards.open(folder)
-    say(f"decoding the {split} split")
-    return write_pixels(dataset, split, folder, options, channels=1 if channels == 1 else 3)
+    return kept_pixels(dataset, split, size, 1 if channels == 1 else 3, say=say)
 
 
 def with_classes(model: Model[Any], classes: tuple[str, ...]) -> Model[Any]:

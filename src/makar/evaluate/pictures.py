@@ -1,0 +1,195 @@
+"""What the suites of pictures measure: what a model makes, real pictures beside it, and a network to compare them."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from jaxtyping import Int64, UInt8
+from torch import Tensor
+
+from makar.codecs.pixels import MODES
+from makar.core.config import parse
+from makar.core.errors import InputError, ModelError
+from makar.core.nouns import Model, Request
+from makar.data.dataset import Dataset
+from makar.data.pixels import PixelShards, kept_pixels
+from makar.engine.run import Engine
+from makar.evaluate.classifier import ClassifierConfig, classifier_of
+from makar.evaluate.config import EvaluateOptions
+from makar.evaluate.features import FeatureNetwork, own, torchscript, values_of
+from makar.nets.classifier import PictureClassifier
+
+Say = Callable[[str], None]
+
+SAMPLES = 2000
+"""Pictures that a model makes, if the options do not say."""
+
+REAL = 10_000
+"""Held-out pictures that they are compared with, at most."""
+
+TOGETHER = 100
+"""Pictures that are made together: what that takes is known before it is much, and words on progress come between."""
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """Pictures of one size.
+
+    Args:
+        pixels: As bytes.
+        labels: Of each, below 0 where nobody knows; None where there are no classes.
+    """
+
+    pixels: UInt8[Tensor, "rows channels high wide"]
+    labels: Int64[Tensor, " rows"] | None
+
+    def __len__(self) -> int:
+        """How many."""
+        return len(self.pixels)
+
+
+@dataclass(frozen=True)
+class PictureMaterial:
+    """A model and pictures; what takes time is made when the first suite asks for it."""
+
+    model: Model[Any]
+    dataset: Dataset
+    options: EvaluateOptions
+    say: Say
+
+    @cached_property
+    def settings(self) -> Any:
+        """How the samples are drawn."""
+        family = self.model.family
+        return parse(family.settings, {**self.model.generation, **self.options.generation}, "generation settings")
+
+    @property
+    def classes(self) -> int:
+        """How many classes the model can be asked for."""
+        return getattr(self.model.config.net, "num_classes", 0) or 0  # pyright: ignore[reportAttributeAccessIssue]
+
+    @cached_property
+    def shape(self) -> tuple[Literal[1, 3], int]:
+        """Channels and side of the model's pictures; of a model of codes, of one that it makes."""
+        net: Any = self.model.config.net  # pyright: ignore[reportAttributeAccessIssue]: every family of pictures has one
+        if "codec" not in self.model.parts:
+            channels, size = net.in_channels, net.sample_size
+        else:
+            picture = Engine(self.model).generate([Request(self.prompt(0), 0, self.settings)])[0].data
+            channels, size = len(picture.getbands()), picture.size[0]
+        if channels not in (1, 3):
+            raise ModelError("it makes no pictures of one or three channels", value=channels, fix="evaluate another")
+        return channels, size
+
+    def shards(self, split: str) -> PixelShards:
+        """A split at the model's size."""
+        channels, size = self.shape
+        return kept_pixels(self.dataset, split, size, channels, say=self.say)
+
+    @cached_property
+    def train(self) -> PixelShards:
+        """What the model may have learned from."""
+        return self.shards("train")
+
+    @cached_property
+    def real(self) -> Pictures:
+        """Held-out pictures, evenly spaced where there are many."""
+        return some(self.shards(self.options.split), REAL)
+
+    @cached_property
+    def samples(self) -> Pictures:
+        """What the model makes, of the classes of held-out pictures: as often, in no order."""
+        count = self.options.samples or SAMPLES
+        labels = self.asked(count)
+        self.say(f"making {count:,} pictures")
+        made: list[Tensor] = []
+        for start in range(0, count, TOGETHER):
+            rows = range(start, min(count, start + TOGETHER))
+            requests = [
+                Request(self.prompt(None if labels is None else int(labels[k])), self.options.seed + k, self.settings)
+                for k in rows
+            ]
+            made += [bytes_of(answer.data, self.shape[0]) for answer in Engine(self.model).generate(requests)]
+            if rows.stop % (5 * TOGETHER) == 0 and rows.stop < count:
+                self.say(f"{rows.stop:,} of {count:,} pictures made")
+        return Pictures(torch.stack(made), labels)
+
+    def asked(self, count: int) -> Tensor | None:
+        """The class of each sample."""
+        if not self.classes:
+            return None
+        labels = some(self.shards(self.options.split), count).labels
+        if labels is None or int(labels.max()) >= self.classes:
+            return torch.arange(count) % self.classes
+        return labels[torch.arange(count) % len(labels)]
+
+    def prompt(self, label: int | None) -> Any:
+        """What asks for a class: its name where the model knows it, for its numbers may be others."""
+        if label is None or label < 0 or not self.classes:
+            return None
+        names = getattr(self.model.config, "classes", ())
+        shown = self.dataset.manifest.pictures.classes if self.dataset.manifest.pictures else ()
+        return shown[label] if label < len(shown) and shown[label] in names else label
+
+    @cached_property
+    def classifier(self) -> Model[PictureClassifier]:
+        """The dataset's own."""
+        return classifier_of(self.dataset, self.train, self.say)
+
+    @property
+    def named(self) -> bool:
+        """Whether the classifier tells the dataset's classes apart."""
+        assert isinstance(self.classifier.config, ClassifierConfig)
+        return self.classifier.config.named
+
+    @cached_property
+    def network(self) -> FeatureNetwork:
+        """What turns pictures into features."""
+        if self.options.features is not None:
+            return torchscript(self.options.features)
+        return own(self.classifier.net, short_name(self.dataset.path), named=self.named)
+
+    @cached_property
+    def seen_real(self) -> Tensor:
+        """Features of the held-out pictures."""
+        return self.network.of(self.real.pixels)
+
+    @cached_property
+    def seen_samples(self) -> Tensor:
+        """Features of the samples."""
+        return self.network.of(self.samples.pixels)
+
+    @torch.inference_mode()
+    def guesses(self, pictures: Pictures) -> Tensor:
+        """The classifier's word on each."""
+        net = self.classifier.net
+        return torch.cat([net(values_of(part)).argmax(1) for part in pictures.pixels.split(TOGETHER)])
+
+
+def short_name(folder: Path) -> str:
+    """A dataset's name without the hash that a recipe adds to it."""
+    name, _, key = folder.name.rpartition("-")
+    return name if name and len(key) == 8 and all(letter in "0123456789abcdef" for letter in key) else folder.name
+
+
+def some(shards: PixelShards, count: int) -> Pictures:
+    """Pictures of a split, evenly spaced."""
+    rows = np.unique(np.arange(min(count, shards.rows)) * shards.rows // max(1, min(count, shards.rows)))
+    labels = None if shards.labels is None else torch.from_numpy(shards.labels[rows])
+    return Pictures(torch.from_numpy(np.ascontiguousarray(shards.take(rows))), labels)
+
+
+def bytes_of(picture: Any, channels: int) -> UInt8[Tensor, "channels high wide"]:
+    """A picture of Pillow as a tensor.
+
+    Raises:
+        InputError: The model gave none.
+    """
+    if picture is None:
+        raise InputError("the model made no picture", fix="check it with makar inspect")
+    plain = np.array(picture.convert(MODES[channels]))
+    return torch.from_numpy(np.ascontiguousarray(np.atleast_3d(plain).transpose(2, 0, 1)))
