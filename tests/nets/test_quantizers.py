@@ -28,7 +28,8 @@ def latents(rows=4, side=5, width=3, seed=1):
 @EACH
 def test_a_code_s_values_are_its_line_of_the_codebook(neck):
     quantize = fresh(neck)
-    quantize.prepare(latents(), stream(4))
+    if neck.kind == "vq":
+        quantize.prepare(latents(), stream(4))
     found = quantize(latents())
     assert found.codes.shape == (4, 5, 5)
     assert quantize.codebook.shape == (neck.codes, neck.latent_channels)

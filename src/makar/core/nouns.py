@@ -113,6 +113,48 @@ class Codec(Protocol):
 
 
 @runtime_checkable
+class LatentCodec(Codec, Protocol):
+    """Pictures as smaller maps of other channels, whose variance is 1 about: what a family learns in their place.
+
+    Its batches hold `images`, the maps.
+    """
+
+    @property
+    def channels(self) -> int:
+        """Of a picture."""
+        ...
+
+    @property
+    def latent_channels(self) -> int:
+        """Of a map."""
+        ...
+
+    @property
+    def factor(self) -> int:
+        """Pixels in a row that become one place of a map."""
+        ...
+
+    @property
+    def hash(self) -> str:
+        """Of all that its maps depend on."""
+        ...
+
+    def moments(
+        self, images: Float[Tensor, "rows channels high wide"]
+    ) -> tuple[Float[Tensor, "rows latent lines places"], Float[Tensor, "rows latent lines places"]]:
+        """Mean and standard deviation of the maps of pictures in -1 to 1."""
+        ...
+
+    def images(self, latents: Float[Tensor, "rows latent lines places"]) -> Float[Tensor, "rows channels high wide"]:
+        """The pictures of maps."""
+        ...
+
+    def save(self, folder: Path) -> None:
+        """Write it into an existing empty folder."""
+        ...
+
+
+@runtime_checkable
 class Objective(Protocol[Net_contra]):
     """A loss. `players` are the submodules that take turns: two in a GAN, else one, named "" for the whole net."""
 
@@ -293,6 +335,9 @@ class Family(Generic[Net]):
         cost: What a step costs, from the config and the recipe's row length.
         inputs: The keys that a batch must have.
         tiny: A config and a source on which 150 steps show learning: for the contract suite.
+        codec: A trained model as what another family takes for a codec, where it can be one.
+        finish: What is known only after training, from rows of it, such as how far a codec's latents spread.
+        reconstructs: Whether it gives back the picture that it is asked with: samples then stand beside the pictures.
     """
 
     name: str
@@ -307,6 +352,9 @@ class Family(Generic[Net]):
     cost: Callable[[Any, int], Cost]
     inputs: tuple[str, ...]
     tiny: Callable[[], tuple[Config, Source]]
+    codec: Callable[[Model[Net]], Codec] | None = None
+    finish: Callable[[Model[Net], Source], Model[Net]] = lambda model, source: model  # noqa: ARG005
+    reconstructs: bool = False
 
 
 @dataclass(frozen=True)

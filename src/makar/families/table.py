@@ -5,6 +5,7 @@ from typing import Any
 
 from makar.core.config import Config
 from makar.core.errors import RecipeError
+from makar.families.autoencoder.config import AutoencoderConfig
 from makar.families.diffusion.config import DiffusionConfig
 from makar.families.language.config import LanguageConfig
 from makar.families.vae.config import VaeConfig
@@ -12,6 +13,7 @@ from makar.families.vae.config import VaeConfig
 CONFIGS: Mapping[str, type[Config]] = {
     "language": LanguageConfig,
     "diffusion": DiffusionConfig,
+    "autoencoder": AutoencoderConfig,
     "vae": VaeConfig,
 }
 """Settings of each family's net."""
@@ -31,6 +33,13 @@ def diffusion() -> Any:
     return FAMILY
 
 
+def autoencoder() -> Any:
+    """Autoencoders of pictures, which others take for a codec."""
+    from makar.families.autoencoder.family import FAMILY
+
+    return FAMILY
+
+
 def vae() -> Any:
     """Variational autoencoders of pictures."""
     from makar.families.vae.family import FAMILY
@@ -38,7 +47,12 @@ def vae() -> Any:
     return FAMILY
 
 
-FAMILIES: Mapping[str, Callable[[], Any]] = {"language": language, "diffusion": diffusion, "vae": vae}
+FAMILIES: Mapping[str, Callable[[], Any]] = {
+    "language": language,
+    "diffusion": diffusion,
+    "autoencoder": autoencoder,
+    "vae": vae,
+}
 """The records, made when asked for: they need torch, the settings do not."""
 
 

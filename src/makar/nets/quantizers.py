@@ -156,10 +156,6 @@ class FiniteScalarQuantizer(nn.Module):
         levels, basis = (self.get_buffer(name)[:, None, None] for name in ("levels", "basis"))
         return (codes[:, None] // basis % levels - levels // 2) / (levels // 2)
 
-    def prepare(self, latents: Latents, rng: Rng) -> Batch:  # noqa: ARG002
-        """Nothing is to be known of the batch."""
-        return {}
-
 
 class LookupFreeQuantizer(nn.Module):
     """The sign of each number. Paper: arXiv 2310.05737, section 3.1.

@@ -183,7 +183,7 @@ def finish(job: Job, run: Run, outcome: Outcome, say: Say) -> None:
         if job.base is not None:
             save_adapter(job.model, place, job.base)
         else:
-            job.model.family.folder.save(job.model, place)
+            job.model.family.folder.save(job.model.family.finish(job.model, job.source), place)
         write_atomic(place / "README.md", card(run.manifest))
     try:
         draw_loss(run.metrics, run.folder / "loss.png", f"{run.folder.name}: loss")

@@ -5,16 +5,12 @@ scheduler/); else it is the net (config.json and its weights), which diffusers o
 there is one. Weights are float32 in safetensors; nothing is ever unpickled.
 """
 
-import re
 from pathlib import Path
 from typing import Any
-
-import torch
 
 from makar.core.errors import ModelError
 from makar.core.files import read_object, write_json
 from makar.core.nouns import Model
-from makar.core.tensors import check_shapes, load_tensors, save_tensors
 from makar.families.diffusion.build import build
 from makar.families.diffusion.config import DiffusionConfig
 from makar.families.diffusion.denoise import Net, config_of
@@ -26,13 +22,7 @@ from makar.families.diffusion.ecosystem import (
     pipeline_of,
     scheduler_of,
 )
-
-WEIGHTS = "diffusion_pytorch_model.safetensors"
-
-OLD_NAMES = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}
-"""What attention's layers are called in folders of before 2023."""
-
-FLOATS = (torch.float32, torch.bfloat16, torch.float16)
+from makar.families.weights import read_weights, restored, write_weights
 
 
 def save(model: Model[Net], folder: Path) -> None:
@@ -42,7 +32,7 @@ def save(model: Model[Net], folder: Path) -> None:
     place = folder / "unet" if pipeline else folder
     place.mkdir(exist_ok=True)
     write_json(place / "config.json", net_to_ecosystem(config, model.generation))
-    save_tensors(place / WEIGHTS, {name: tensor.float() for name, tensor in model.net.state_dict().items()})
+    write_weights(model.net.state_dict(), place)
     if scheduler is not None:
         (folder / "scheduler").mkdir()
         write_json(folder / "scheduler" / "scheduler_config.json", scheduler)
@@ -81,36 +71,4 @@ def read(folder: Path) -> tuple[DiffusionConfig, Net, dict[str, Any], dict[str, 
     config = config_from(found, read_object(scheduler) if scheduler.exists() else {}, place / "config.json")
     own = found.get("_makar")
     generation = own.get("generation", {}) if isinstance(own, dict) else {}
-    return config, read_net(config, place), {}, generation
-
-
-def read_net(config: DiffusionConfig, place: Path) -> Net:
-    """The net with the folder's weights, in float32; nothing is allocated before the shapes are known to fit."""
-    where = place / WEIGHTS
-    if not where.exists() and any(place.glob("*.bin")):
-        raise ModelError(
-            "the weights are pickled, and a pickle can run any program",
-            where=place,
-            fix="save them as safetensors with the tool that made them",
-        )
-    weights: dict[str, torch.Tensor] = {}
-    for name, tensor in load_tensors(where).items():
-        if tensor.dtype not in FLOATS:
-            raise ModelError(
-                f"tensor {name!r} is not of floating point", where=where, value=str(tensor.dtype), fix="open another"
-            )
-        weights[modern(name)] = tensor.float()
-    with torch.device("meta"):
-        shapes = {name: tensor.shape for name, tensor in build(config).state_dict().items()}
-    check_shapes(where, weights, shapes)
-    with torch.random.fork_rng(devices=[]):  # positions are not in the file, so the net is built in earnest
-        net = build(config)
-    net.load_state_dict(weights, assign=True)
-    return net
-
-
-def modern(name: str) -> str:
-    """A tensor's name as diffusers has it now."""
-    return re.sub(
-        r"(attentions\.\d+\.)(query|key|value|proj_attn)\.", lambda found: f"{found[1]}{OLD_NAMES[found[2]]}.", name
-    )
+    return config, restored(lambda: build(config), read_weights(place), place), {}, generation

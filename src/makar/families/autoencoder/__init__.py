@@ -1,0 +1,1 @@
+"""Autoencoders of pictures: what other families take for pictures made small."""
