@@ -5,16 +5,16 @@ from typing import Any
 
 from makar.core.config import Config
 from makar.core.errors import RecipeError
-from makar.families.autoencoder.config import AutoencoderConfig
 from makar.families.diffusion.config import DiffusionConfig
+from makar.families.gan.config import GanConfig
 from makar.families.language.config import LanguageConfig
 from makar.families.vae.config import VaeConfig
 
 CONFIGS: Mapping[str, type[Config]] = {
     "language": LanguageConfig,
     "diffusion": DiffusionConfig,
-    "autoencoder": AutoencoderConfig,
     "vae": VaeConfig,
+    "gan": GanConfig,
 }
 """Settings of each family's net."""
 
@@ -33,13 +33,6 @@ def diffusion() -> Any:
     return FAMILY
 
 
-def autoencoder() -> Any:
-    """Autoencoders of pictures, which others take for a codec."""
-    from makar.families.autoencoder.family import FAMILY
-
-    return FAMILY
-
-
 def vae() -> Any:
     """Variational autoencoders of pictures."""
     from makar.families.vae.family import FAMILY
@@ -47,11 +40,18 @@ def vae() -> Any:
     return FAMILY
 
 
+def gan() -> Any:
+    """Pairs of a generator and its critic."""
+    from makar.families.gan.family import FAMILY
+
+    return FAMILY
+
+
 FAMILIES: Mapping[str, Callable[[], Any]] = {
     "language": language,
     "diffusion": diffusion,
-    "autoencoder": autoencoder,
     "vae": vae,
+    "gan": gan,
 }
 """The records, made when asked for: they need torch, the settings do not."""
 

@@ -19,9 +19,10 @@ from makar.engine.adapters import merged
 from makar.engine.load import find_model, open_model
 from makar.families.table import family
 from makar.recipes.adapting import adapt
+from makar.recipes.alarm import collapse_alarm
 from makar.recipes.alignment import Made, aligned
 from makar.recipes.chats import chat_rows
-from makar.recipes.images import image_rows, picture_samples, with_classes
+from makar.recipes.images import SHOWN, image_rows, picture_samples, with_classes
 from makar.recipes.manifest import hash_of
 from makar.recipes.recipe import Recipe
 from makar.recipes.run import Run, Workspace
@@ -143,10 +144,17 @@ def pictured(
     model = with_classes(model, rows.classes)
     model = replace(model, generation={**model.generation, **recipe.sample})
     settings = parse(model.family.settings, model.generation, f"{run.folder}: [sample]")
-    judge = validation(objective, rows.valid, rows=recipe.watch.validate_rows, seed=recipe.seed, run=run)
-    asked, count = recipe.watch.prompts, net.num_classes
-    show = picture_samples(model, asked, settings, count=count, seed=recipe.seed, run=run, say=say)
-    watches = [Periodic("validation", judge, every), Periodic("samples", show, recipe.watch.sample_every or pace)]
+    looked, asked, count = recipe.watch.validate_rows, recipe.watch.prompts, net.num_classes
+    held = list(rows.valid.batch(0, SHOWN // 2)["images"]) if model.family.reconstructs else ()
+    show = picture_samples(model, asked, settings, count=count, seed=recipe.seed, run=run, say=say, held=held)
+    if "generator" in objective.players:  # the losses of a game judge nobody
+        steps = recipe.train.steps
+        alarm = collapse_alarm(rows.valid, settings, rows=looked, steps=steps, classes=count, seed=recipe.seed)
+        judge = Periodic("collapse", alarm, every)
+    else:
+        judge = validation(objective, rows.valid, rows=looked, seed=recipe.seed, run=run)
+        judge = Periodic("validation", judge, every)
+    watches = [judge, Periodic("samples", show, recipe.watch.sample_every or pace)]
     return Made(model, rows.train, objective, watches, rows.identity, rows.facts)
 
 
