@@ -70,6 +70,16 @@ def python_files(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
+def manual(tmp_path_factory):
+    """Forty pages of one paragraph of four sentences."""
+    rng, folder = np.random.default_rng(0), tmp_path_factory.mktemp("manual")
+    for k in range(40):
+        sentences = (" ".join(rng.choice(WORDS, 8)).capitalize() + "." for _ in range(4))
+        (folder / f"page{k}.txt").write_text(" ".join(sentences) + "\n")
+    return folder
+
+
+@pytest.fixture(scope="session")
 def pictures(tmp_path_factory):
     """Noise of 28x28 pixels, in ten folders of twelve."""
     from PIL import Image

@@ -367,7 +367,7 @@ TINY_ROLLOUTS = ("rollouts.group=2", "rollouts.max_tokens=4")
 
 
 @pytest.fixture
-def made_small(verses, python_files, pictures, speaker):
+def made_small(verses, python_files, manual, pictures, speaker):
     """Change a stage of a shipped recipe so that it takes seconds and nothing from outside."""
 
     def sets(recipe, inner):
@@ -380,7 +380,7 @@ def made_small(verses, python_files, pictures, speaker):
             return [*given, f"data.sources=['{pictures}']", *TINY_PICTURES]
         given.append("data.length=512")
         if not recipe.data.sources[0].startswith("make:"):
-            source = python_files if "docstring" in recipe.data.collect.ask else verses
+            source = {("docstring",): python_files, ("summary",): manual}.get(recipe.data.collect.ask, verses)
             given += [f"data.sources=['{source}']", *TINY_TEXT]
         given += TINY_ROLLOUTS if recipe.data.rows == "prompts" else ()
         return [*given, "data.cut=1.0"] if recipe.data.rows == "chat" else given
