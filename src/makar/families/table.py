@@ -5,6 +5,7 @@ from typing import Any
 
 from makar.core.config import Config
 from makar.core.errors import RecipeError
+from makar.families.autoencoder.config import AutoencoderConfig
 from makar.families.diffusion.config import DiffusionConfig
 from makar.families.gan.config import GanConfig
 from makar.families.language.config import LanguageConfig
@@ -13,6 +14,7 @@ from makar.families.vae.config import VaeConfig
 CONFIGS: Mapping[str, type[Config]] = {
     "language": LanguageConfig,
     "diffusion": DiffusionConfig,
+    "autoencoder": AutoencoderConfig,
     "vae": VaeConfig,
     "gan": GanConfig,
 }
@@ -29,6 +31,13 @@ def language() -> Any:
 def diffusion() -> Any:
     """Diffusion models of pictures."""
     from makar.families.diffusion.family import FAMILY
+
+    return FAMILY
+
+
+def autoencoder() -> Any:
+    """Autoencoders of pictures, which others take for a codec."""
+    from makar.families.autoencoder.family import FAMILY
 
     return FAMILY
 
@@ -50,6 +59,7 @@ def gan() -> Any:
 FAMILIES: Mapping[str, Callable[[], Any]] = {
     "language": language,
     "diffusion": diffusion,
+    "autoencoder": autoencoder,
     "vae": vae,
     "gan": gan,
 }
