@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from makar.app.anomaly import Score
     from makar.app.feedback import Session
     from makar.app.look import Inspection, RunState
     from makar.core.messages import Message
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from makar.recipes.plan import Plan
 
 __all__ = [
+    "augment",
     "chat",
     "collect",
     "evaluate",
@@ -35,6 +37,7 @@ __all__ = [
     "plan",
     "prepare",
     "runs",
+    "score",
     "show",
     "stream",
     "talk",
@@ -429,6 +432,53 @@ def evaluate(model: str | Path, data: str | Path | None = None, *, say: Say = si
     write_report(report, home, name)
     say(f"the report is in {home / name}.md")
     return report
+
+
+def score(
+    model: str | Path, files: Sequence[str | Path], data: str | Path | None = None, *, say: Say = silent
+) -> "list[Score]":
+    """Say how likely a model finds pictures, and how many of those that it has never seen it finds likelier.
+
+    Args:
+        model: As `load` takes it, of a family that says how likely a picture is.
+        files: PNG or JPEG files; they are brought to the model's size as those of the dataset were.
+        data: A dataset folder whose test pictures say what is usual; that of the run if not said.
+        say: Takes a line on each thing that takes time.
+
+    Raises:
+        UserError: There is no such model, dataset or picture, or the model cannot say.
+    """
+    from makar.app.anomaly import score as work
+    from makar.data.dataset import Dataset
+    from makar.interop.known import find_model
+
+    folder = find_model(model, say)
+    home = folder.parent if (folder.parent / "recipe.toml").is_file() else folder
+    dataset = Dataset.open(data if data is not None else dataset_of(home))
+    return work(load(folder), [Path(file) for file in files], dataset, say=say)
+
+
+def augment(
+    model: str | Path, data: str | Path, out: str | Path, *, factor: int = 3, seed: int = 0, say: Say = silent
+) -> "Manifest":
+    """Make more pictures of the same classes, into a new dataset whose card says which were made.
+
+    Args:
+        model: As `load` takes it: a VAE.
+        data: A dataset folder with pictures of the model's size.
+        out: The folder to make.
+        factor: So many times the training pictures, above 1.
+        seed: The same seed makes the same pictures.
+        say: Takes a line on each thing that takes time.
+
+    Raises:
+        UserError: There is no such model or dataset, they do not fit, or the folder exists.
+    """
+    from makar.app.augment import augment as work
+    from makar.data.dataset import Dataset
+
+    opened, dataset = load(model, say=say), Dataset.open(data)
+    return work(opened, dataset, Path(out), factor=factor, seed=seed, name=Path(model).name, say=say)
 
 
 def dataset_of(home: Path) -> Path:

@@ -134,7 +134,9 @@ def generate(
     out: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write there and not to stdout; pictures: FILE.png or a folder.")
     ] = None,
-    image: Annotated[Path | None, typer.Option(metavar="FILE", help="A picture to begin from.")] = None,
+    image: Annotated[
+        list[Path] | None, typer.Option(metavar="FILE", help="A picture to begin from; a second to go to.")
+    ] = None,
     mask: Annotated[Path | None, typer.Option(metavar="FILE", help="White where it is made anew.")] = None,
     edit: Annotated[
         list[str] | None, typer.Option(metavar="+NAME", help="Go along a direction: +NAME, -NAME=1.5; repeatable.")
@@ -174,11 +176,12 @@ def generate(
     opened = api.load(model, {"adapter": adapter} if adapter else None, say=terminal.say(quiet=False))
     if api.makes_pictures(opened):
         files = pictures.draw(
-            opened, asked, count=count, seed=seed, out=out, image=image, mask=mask, edits=edit or (), settings=settings
-        )
+            opened, asked, count=count, seed=seed, out=out, images=image or (), mask=mask, edits=edit or (),
+            settings=settings,
+        )  # fmt: skip
         terminal.emit([str(file) for file in files], "\n".join, as_json=json)
         return
-    if image is not None or mask is not None or edit:
+    if image or mask is not None or edit:
         where = "--edit" if edit else "--image"
         raise InputError("this model takes no pictures", where=where, fix="leave it out")
     terminal.check_out(out)
@@ -226,6 +229,38 @@ def evaluate(
     options = {name: value for name, value in given.items() if value is not None}
     report = api.evaluate(model, data, say=terminal.say(quiet=quiet), **options)
     terminal.emit(report, present.report_text, as_json=json)
+
+
+@app.command()
+def score(
+    model: ModelName,
+    files: Annotated[list[Path], typer.Argument(metavar="PICTURE...", help="PNG or JPEG files.")],
+    data: Annotated[Path | None, typer.Option(metavar="DIR", help="A dataset; the run's own if not said.")] = None,
+    json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Say how unusual pictures are for a model, beside pictures that it has never seen."""
+    from makar.app import api, present, terminal
+
+    found = api.score(model, files, data, say=terminal.say(quiet=quiet))
+    terminal.emit(found, present.scores_text, as_json=json)
+
+
+@app.command()
+def augment(
+    model: ModelName,
+    data: Annotated[Path, typer.Argument(metavar="DATASET", help="A folder that `makar collect` wrote.")],
+    out: Annotated[Path, typer.Option(metavar="DIR", help="The dataset folder to write.")],
+    factor: Annotated[int, typer.Option(min=2, help="So many times the training pictures.")] = 3,
+    seed: Annotated[int, typer.Option(min=0, help="The same seed makes the same pictures.")] = 0,
+    json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Make more pictures of the same classes, into a new dataset that says which were made."""
+    from makar.app import api, present, terminal
+
+    manifest = api.augment(model, data, out, factor=factor, seed=seed, say=terminal.say(quiet=quiet))
+    terminal.emit(manifest, present.manifest_text, as_json=json)
 
 
 @app.command()

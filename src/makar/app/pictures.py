@@ -10,6 +10,7 @@ from makar.core.files import file_atomic
 
 if TYPE_CHECKING:
     from makar.core.nouns import Model
+    from makar.data.config import PictureOptions
     from makar.engine.run import Answer
 
 KEY = "makar"
@@ -18,8 +19,8 @@ KEY = "makar"
 
 def draw(
     model: "Model[Any]", asked: Sequence[str], *,
-    count: int, seed: int, out: Path | None, image: Path | None, mask: Path | None, edits: Sequence[str] = (),
-    settings: Mapping[str, Any],
+    count: int, seed: int, out: Path | None, images: Sequence[Path] = (), mask: Path | None = None,
+    edits: Sequence[str] = (), settings: Mapping[str, Any],
 ) -> list[Path]:  # fmt: skip
     """Make pictures and write them.
 
@@ -29,7 +30,7 @@ def draw(
         count: Pictures of each.
         seed: Picture k of a class is made with seed + k.
         out: As `deliver` takes it.
-        image: What to begin from.
+        images: What to begin from, and what to go to: then the pictures of a class are the way, in equal steps.
         mask: Where to make it anew.
         edits: Directions to go, as "+NAME" or "-NAME=1.5".
         settings: Fields of the family's settings.
@@ -44,30 +45,53 @@ def draw(
     from makar.data.pictures import need_pillow
 
     need_pillow()
-    place = checked(out)
-    prompts = [given(label, image, mask, edits) for label in asked]
-    answers = api.generate(model, prompts, count=count, seed=seed, **settings)
-    files = {name: str(path) for name, path in (("image", image), ("mask", mask)) if path is not None}
-    more = {"edit": list(edits)} if edits else {}
+    place, files = checked(out), named(images, mask)
+    pictures = {name: opened(path) for name, path in files.items()}
+    shares = way(count) if "towards" in files else [None] * count
+    said: dict[str, Any] = {name: str(path) for name, path in files.items()}
+    said |= {"edit": list(edits)} if edits else {}
     rows = [
-        {"prompt": label, **files, **more, "seed": seed + k, "settings": {**model.generation, **settings}}
-        for label in asked
-        for k in range(count)
-    ]
-    return deliver(answers, rows, place)
+        {"prompt": label, **said, **({} if share is None else {"share": share}), "seed": seed + k,
+         "settings": {**model.generation, **settings}}
+        for label in asked for k, share in enumerate(shares)
+    ]  # fmt: skip
+    if "towards" not in files:
+        prompts = [given(label, pictures, edits) for label in asked]
+        return deliver(api.generate(model, prompts, count=count, seed=seed, **settings), rows, place)
+    on_the_way = [{**pictures, "towards": (pictures["towards"], share)} for share in shares]
+    prompts = [given(label, there, edits) for label in asked for there in on_the_way]
+    return deliver(api.generate(model, prompts, seed=seed, **settings), rows, place)
 
 
-def given(label: str, image: Path | None, mask: Path | None, edits: Sequence[str] = ()) -> Any:
+def named(images: Sequence[Path], mask: Path | None) -> dict[str, Path]:
+    """The files of a prompt by the names of its parts.
+
+    Raises:
+        InputError: There are too many.
+    """
+    if len(images) > 2:  # noqa: PLR2004
+        fix = "give one to begin from, and a second to go to"
+        raise InputError("more than two pictures", where="--image", value=len(images), fix=fix)
+    return {**dict(zip(("image", "towards"), images, strict=False)), **({} if mask is None else {"mask": mask})}
+
+
+def way(count: int) -> list[float]:
+    """Shares of a way in equal steps, both ends among them; a single one is the middle."""
+    return [k / (count - 1) for k in range(count)] if count > 1 else [0.5]
+
+
+def given(label: str, pictures: Mapping[str, Any], edits: Sequence[str] = ()) -> Any:
     """A prompt of a class, of pictures and of edits; the label alone where there is nothing else."""
-    files = {"image": image, "mask": mask}
-    found: dict[str, Any] = {name: opened(path) for name, path in files.items() if path is not None}
-    if edits:
-        found["edit"] = tuple(edits)
+    found = {**pictures, **({"edit": tuple(edits)} if edits else {})}
     return {"label": label or None, **found} if found else label
 
 
-def opened(path: Path) -> Any:
+def opened(path: Path, options: "PictureOptions | None" = None) -> Any:
     """A picture of Pillow, read as those of a dataset are: bounded, upright, opaque, sRGB.
+
+    Args:
+        path: The file.
+        options: Size and background; as it is, on white, if not said.
 
     Raises:
         InputError: It cannot be read as one.
@@ -77,7 +101,7 @@ def opened(path: Path) -> Any:
     from makar.data.pictures import decode
 
     try:
-        still = decode(path.read_bytes(), str(path), PictureOptions())
+        still = decode(path.read_bytes(), str(path), options or PictureOptions())
     except OSError as fault:
         raise InputError(f"cannot be read: {fault.strerror}", where=path, fix="give a PNG or JPEG file") from None
     if isinstance(still, Fault):

@@ -7,6 +7,7 @@ from makar.app.terminal import plain
 from makar.core.errors import shorten
 
 if TYPE_CHECKING:
+    from makar.app.anomaly import Score
     from makar.app.feedback import Session
     from makar.app.look import Inspection, RunState
     from makar.data.store import Manifest
@@ -78,6 +79,12 @@ def manifest_text(manifest: "Manifest") -> str:
 def plans_text(plans: "Mapping[str, Plan]") -> str:
     """What each stage needs."""
     return "\n\n".join(plan.text for plan in plans.values())
+
+
+def scores_text(scores: "Sequence[Score]") -> str:
+    """How unusual each picture is."""
+    rows = [(score.file, f"{score.nats:,.1f}", f"{score.rarer:.1%}") for score in scores]
+    return table([("picture", "nats", "held-out pictures that are likelier"), *rows])
 
 
 def report_text(report: "Report") -> str:

@@ -9,9 +9,11 @@ from makar.core.nouns import Family, Folder, Model, Source
 from makar.data.table import TensorSource
 from makar.families.vae.bound import ImportanceBound
 from makar.families.vae.build import blocks, build
+from makar.families.vae.codec import VaeCodec
 from makar.families.vae.config import VaeConfig
 from makar.families.vae.cost import cost
 from makar.families.vae.folder import read, recognises, save
+from makar.families.vae.found import finish
 from makar.families.vae.net import Vae
 from makar.families.vae.objective import Elbo, Iwae
 from makar.families.vae.sample import SAMPLER
@@ -46,4 +48,7 @@ FAMILY = Family(
     cost=cost,
     inputs=("images",),
     tiny=tiny,
+    codec=VaeCodec,
+    finish=finish,
+    reconstructs=True,
 )

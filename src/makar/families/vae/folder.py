@@ -1,4 +1,4 @@
-"""A variational autoencoder on disk: config.json and model.safetensors.
+"""A variational autoencoder on disk: config.json, model.safetensors and the directions that it found.
 
 No layout of the field's knows a plain variational autoencoder, so this is makar's own; `docs/vae.md` describes it.
 """
@@ -15,10 +15,11 @@ from makar.core.nouns import Model
 from makar.core.tensors import check_shapes, load_tensors, save_tensors
 from makar.families.vae.build import build
 from makar.families.vae.config import VaeConfig
+from makar.families.vae.found import DIRECTIONS, directions_of
 from makar.families.vae.net import Vae, config_of
 
 KIND = "makar-vae"
-WEIGHTS = "model.safetensors"
+WEIGHTS, WAYS = "model.safetensors", "directions.safetensors"
 
 
 def save(model: Model[Vae], folder: Path) -> None:
@@ -26,6 +27,8 @@ def save(model: Model[Vae], folder: Path) -> None:
     config = config_of(model).model_dump(mode="json")
     write_json(folder / "config.json", {"model_type": KIND, **config, "generation": dict(model.generation)})
     save_tensors(folder / WEIGHTS, {name: tensor.float() for name, tensor in model.net.state_dict().items()})
+    if ways := directions_of(model):
+        save_tensors(folder / WAYS, ways)
 
 
 def recognises(folder: Path) -> bool:
@@ -56,4 +59,17 @@ def read(folder: Path) -> tuple[VaeConfig, Vae, dict[str, Any], dict[str, Any]]:
     with torch.random.fork_rng(devices=[]):
         net = build(config)
     net.load_state_dict(weights)
-    return config, net, {}, generation
+    return config, net, read_directions(folder / WAYS, net.code_size), generation
+
+
+def read_directions(place: Path, size: int) -> dict[str, Any]:
+    """The model's parts: its directions, where it has some.
+
+    Raises:
+        ModelError: The file is damaged, or belongs to another model.
+    """
+    if not place.exists():
+        return {}
+    found = load_tensors(place)
+    check_shapes(place, found, {name: torch.Size([size]) for name in found})
+    return {DIRECTIONS: found}

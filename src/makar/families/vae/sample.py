@@ -13,8 +13,8 @@ from makar.core.config import parse
 from makar.core.errors import InputError, ModelError
 from makar.core.nouns import Chunk, Model, Request, State
 from makar.core.random import Rng
-from makar.families.pictures import fitting, label_of, parts_of
-from makar.families.vae.config import VaeConfig
+from makar.families.pictures import edits_of, fitting, label_of, parts_of
+from makar.families.vae.found import directions_of
 from makar.families.vae.likelihood import middle, shown
 from makar.families.vae.net import Vae, config_of
 from makar.families.vae.settings import VaeSettings
@@ -26,8 +26,8 @@ class VaeSampler:
     """Implements `core.nouns.Sampler`.
 
     A prompt is None for a picture that was never there, or a table: "image" is given back, varied by the setting
-    `variation`; "to" is another one to go to, as far as `between` says; "edit" are directions such as "+Bag", or
-    "-Bag". A chunk's `data` is a picture of Pillow.
+    `variation`; "towards" is another one and how far to go to it, 0 to 1; "edit" is "+NAME" or a list of such. A
+    chunk's `data` is a picture of Pillow.
     """
 
     def start(self, model: Model[Vae], requests: Sequence[Request]) -> State:
@@ -36,8 +36,11 @@ class VaeSampler:
         Raises:
             UserError: A prompt that the model does not understand, or a picture of another size.
         """
-        codes = [code_of(model, request, settings_of(model, request)) for request in requests]
-        return {"code": torch.stack(codes)}
+        wishes = [understood(model, request.prompt) for request in requests]
+        settings = [settings_of(model, request) for request in requests]
+        known = codes_of_pictures(model, wishes)
+        rows = zip(requests, wishes, settings, known, strict=True)
+        return {"code": torch.stack([code_of(model, *row) for row in rows])}
 
     def step(self, model: Model[Vae], state: State) -> tuple[State, list[Chunk]]:
         """The picture of each code.
@@ -51,18 +54,25 @@ class VaeSampler:
         return state, [Chunk(row, to_picture(image), done=True, reason="stop") for row, image in enumerate(images)]
 
 
-def code_of(model: Model[Vae], request: Request, settings: VaeSettings) -> Code:
-    """The code that a request means; all its noise is of the request's seed."""
-    wish = understood(config_of(model), request.prompt)
-    drawn = draw(model, request.seed, settings.temperature)
-    if wish.image is None:
-        code = drawn
+def code_of(model: Model[Vae], request: Request, wish: "Wish", settings: VaeSettings, known: Sequence[Code]) -> Code:
+    """The code that a request means; all its noise is of the request's seed.
+
+    Args:
+        model: Of the family.
+        request: For its seed.
+        wish: Its prompt.
+        settings: How.
+        known: The codes of its pictures.
+    """
+    if not known:
+        code = draw(model, request.seed, settings.temperature)
     else:
-        code = seen(model, wish.image)
-        if wish.to is not None:
-            code = between(code, seen(model, wish.to), settings.between)
+        code = between(known[0], known[1], wish.share) if len(known) > 1 else known[0]
         if settings.variation:
+            drawn = draw(model, request.seed, settings.temperature)
             code = (1 - settings.variation**2) ** 0.5 * code + settings.variation * drawn
+    for name, strength in wish.edits:
+        code = code + strength * directions_of(model)[name].to(code.device)
     return code
 
 
@@ -73,9 +83,14 @@ def draw(model: Model[Vae], seed: int, temperature: float) -> Code:
     return model.net.draw(noise.to(model.device), rng.uniform("component").to(model.device))[0]
 
 
-def seen(model: Model[Vae], image: Tensor) -> Code:
-    """A picture's code."""
-    return model.net.code_of(shown(config_of(model), image[None].to(model.device)))[0]
+def codes_of_pictures(model: Model[Vae], wishes: Sequence["Wish"]) -> list[list[Code]]:
+    """The codes of each row's pictures, all found together."""
+    counts = [len(wish.pictures) for wish in wishes]
+    pictures = [picture for wish in wishes for picture in wish.pictures]
+    if not pictures:
+        return [[] for _ in wishes]
+    codes = model.net.code_of(shown(config_of(model), torch.stack(pictures).to(model.device)))
+    return [list(part) for part in codes.split(counts)]
 
 
 def between(first: Code, second: Code, share: float) -> Code:
@@ -108,30 +123,50 @@ class Wish:
     """A prompt, understood.
 
     Args:
-        image: A picture.
-        to: Another one.
+        pictures: None, one to begin from, or that and one to go to.
+        share: How far to go.
         edits: Names of directions, with strengths.
     """
 
-    image: Tensor | None = None
-    to: Tensor | None = None
+    pictures: Sequence[Tensor] = ()
+    share: float = 0.0
     edits: Sequence[tuple[str, float]] = ()
 
 
-def understood(config: VaeConfig, prompt: Any) -> Wish:
-    """A prompt's pictures.
+def understood(model: Model[Vae], prompt: Any) -> Wish:
+    """A prompt's pictures and edits.
 
     Raises:
         InputError: It holds what the model does not know, or pictures of another size.
     """
-    given, net = parts_of(prompt, ("label", "image", "to", "edit")), config.net
+    net, known = config_of(model).net, tuple(directions_of(model))
+    given = parts_of(prompt, ("label", "image", "towards", "edit"))
     label_of(given.get("label"), 0, (), None)
-    if "to" in given and "image" not in given:
-        raise InputError("a picture to go to, and none to go from", fix='give "image" too')
-    image, to = (
-        fitting(given[name], net.in_channels, net.sample_size) if name in given else None for name in ("image", "to")
-    )
-    return Wish(image, to)
+    pictures, share = [given["image"]] if "image" in given else [], 0.0
+    if "towards" in given:
+        if not pictures:
+            raise InputError("a picture to go to, and none to go from", fix='give "image" too')
+        other, share = pair_of(given["towards"])
+        pictures.append(other)
+    if "edit" in given and not known:
+        what, fix = "this model knows no directions", "train it on pictures of several classes"
+        raise InputError(what, where="edit", value=given["edit"], fix=fix)
+    fitted = [fitting(picture, net.in_channels, net.sample_size) for picture in pictures]
+    return Wish(fitted, share, edits_of(given.get("edit", ()), known))
+
+
+def pair_of(towards: Any) -> tuple[Any, float]:
+    """Another picture, and how far to go to it.
+
+    Raises:
+        InputError: It is something else.
+    """
+    try:
+        other, share = towards
+        return other, float(share)
+    except (TypeError, ValueError):
+        what, fix = "not a picture and a share", "give a picture and a share in 0 to 1"
+        raise InputError(what, where="towards", value=type(towards).__name__, fix=fix) from None
 
 
 SAMPLER = VaeSampler()

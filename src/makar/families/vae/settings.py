@@ -11,9 +11,7 @@ class VaeSettings(Config):
     Args:
         temperature: Spread of the codes drawn; 1 as the model expects them, less for more usual pictures.
         variation: With a picture in the prompt, how far from it to go: 0 gives it back, 1 forgets it.
-        between: With two pictures in the prompt, where between them: 0 the first, 1 the second.
     """
 
     temperature: float = Field(1.0, ge=0)
     variation: float = Field(0.0, ge=0, le=1)
-    between: float = Field(0.5, ge=0, le=1)
