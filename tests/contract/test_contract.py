@@ -33,7 +33,7 @@ GOLDEN = Path(__file__).with_name("golden.json")
 
 @CASE
 def test_150_steps_show_learning(name, objective, tmp_path):
-    if name == "toy-gan":
+    if len(ALL[name].objectives[objective]().players) > 1:
         pytest.skip("a game's losses need not fall; its samples are looked at below")
     found = ALL[name]
     model, source, loss = fresh(name), found.tiny()[1], found.objectives[objective]()

@@ -13,6 +13,8 @@ class GanShape(Config):
     Args:
         sample_size: Height and width of a picture, in places.
         in_channels: Of a picture.
+        patch_size: Places in a row and in a column that the finest stage takes for one; above 1 a step takes much less
+            time, for most of it goes to the finest stage.
         num_classes: Labels that generator and critic are told; 0 for none.
         block_out_channels: Width of each stage, finest first; each next one has half the places in a row.
         layers_per_block: Residual blocks of a stage, or styled convolutions.
@@ -23,6 +25,7 @@ class GanShape(Config):
 
     sample_size: int = Field(default=32, gt=0)
     in_channels: int = Field(default=3, gt=0)
+    patch_size: int = Field(default=1, gt=0)
     num_classes: int = Field(default=0, ge=0)
     block_out_channels: tuple[int, ...] = Field(default=(48, 96, 192, 192), min_length=1)
     layers_per_block: int = Field(default=2, gt=0)
@@ -32,11 +35,12 @@ class GanShape(Config):
 
     @model_validator(mode="after")
     def _fits(self) -> "GanShape":
-        stages, coarsest = len(self.block_out_channels), 2 ** (len(self.block_out_channels) - 1)
+        stages = len(self.block_out_channels)
+        coarsest = self.patch_size << (stages - 1)
         if self.sample_size % coarsest:
             raise ValueError(
                 f"set sample_size to a multiple of {coarsest}, or take fewer block_out_channels:"
-                f" each of the {stages} stages halves it (got {self.sample_size})"
+                f" patches and each of the {stages} stages divide it (got {self.sample_size})"
             )
         for width in self.block_out_channels:
             if width <= 0 or width * self.expansion % self.group_width:
@@ -46,7 +50,12 @@ class GanShape(Config):
     @property
     def base_size(self) -> int:
         """Places in a row of the coarsest stage."""
-        return self.sample_size >> (len(self.block_out_channels) - 1)
+        return self.sample_size // (self.patch_size << (len(self.block_out_channels) - 1))
+
+    @property
+    def patch_channels(self) -> int:
+        """Values in a patch."""
+        return self.in_channels * self.patch_size**2
 
 
 class R3ganConfig(GanShape):

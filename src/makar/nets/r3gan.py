@@ -18,6 +18,9 @@ GAIN = (2 / (1 + SLOPE**2)) ** 0.5
 
 Images = Float[Tensor, "rows channels high wide"]
 
+Resampled = Float[Tensor, "rows after tall broad"]
+"""Maps of places of another size, or of other channels."""
+
 
 def scaled(layer: nn.Conv2d | nn.Linear, gain: float = 1.0) -> nn.Conv2d | nn.Linear:
     """A layer whose output has `gain` times its input's standard deviation, and no bias at first."""
@@ -72,7 +75,7 @@ class Upsample(nn.Module):
         super().__init__()
         self.project = resized(before, after)
 
-    def forward(self, x: Images) -> Images:
+    def forward(self, x: Images) -> Resampled:
         """Twice as high and wide."""
         return F.interpolate(self.project(x), scale_factor=2, mode="bilinear", align_corners=False)
 
@@ -84,7 +87,7 @@ class Downsample(nn.Module):
         super().__init__()
         self.project = resized(before, after)
 
-    def forward(self, x: Images) -> Images:
+    def forward(self, x: Images) -> Resampled:
         """Half as high and wide; at exactly half, bilinear resampling is the mean of four."""
         return self.project(F.avg_pool2d(x, 2))
 
@@ -110,7 +113,8 @@ class Generator(nn.Module):
         for before, after in zip(widths, widths[1:], strict=False):
             stages += [Upsample(before, after), *stage_of(config, after)]
         self.stages = nn.Sequential(*stages)
-        self.to_image = scaled(nn.Conv2d(widths[-1], config.in_channels, 1))
+        self.to_image = scaled(nn.Conv2d(widths[-1], config.patch_channels, 1, bias=False))
+        self.unpatch = nn.PixelShuffle(config.patch_size)
 
     def code(
         self, latent: Float[Tensor, "rows latent"], labels: Int[Tensor, " rows"] | None
@@ -124,7 +128,7 @@ class Generator(nn.Module):
     def draw(self, code: Float[Tensor, "rows 1 size"]) -> Images:
         """The pictures of codes."""
         begun = self.modulate(code[:, 0])[:, :, None, None] * self.basis
-        return self.to_image(self.stages(begun.contiguous(memory_format=torch.channels_last)))
+        return self.unpatch(self.to_image(self.stages(begun.contiguous(memory_format=torch.channels_last))))
 
     def forward(self, latent: Float[Tensor, "rows latent"], labels: Int[Tensor, " rows"] | None = None) -> Images:
         """Pictures of latents and classes."""
@@ -140,7 +144,8 @@ class Critic(nn.Module):
     def __init__(self, config: GanShape) -> None:
         super().__init__()
         widths = config.block_out_channels
-        self.from_image = scaled(nn.Conv2d(config.in_channels, widths[0], 1))
+        self.patch = nn.PixelUnshuffle(config.patch_size)
+        self.from_image = scaled(nn.Conv2d(config.patch_channels, widths[0], 1, bias=False))
         stages: list[nn.Module] = [*stage_of(config, widths[0])]
         for before, after in zip(widths, widths[1:], strict=False):
             stages += [Downsample(before, after), *stage_of(config, after)]
@@ -151,7 +156,7 @@ class Critic(nn.Module):
 
     def forward(self, images: Images, labels: Int[Tensor, " rows"] | None = None) -> Float[Tensor, " rows"]:
         """The scores of pictures."""
-        x = self.stages(self.from_image(images.contiguous(memory_format=torch.channels_last)))
+        x = self.stages(self.from_image(self.patch(images).contiguous(memory_format=torch.channels_last)))
         said = self.score(self.gather(x).flatten(1))
         if self.embedding is None:
             return said[:, 0]

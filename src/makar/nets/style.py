@@ -9,7 +9,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from makar.nets.gan_config import StyleConfig
-from makar.nets.r3gan import GAIN, SLOPE, Images, scaled
+from makar.nets.r3gan import GAIN, SLOPE, Images, Resampled, scaled
 
 FLAT = 1e-8
 """Added to what is divided by."""
@@ -64,7 +64,7 @@ class ModulatedConv(nn.Module):
         self.affine = scaled(nn.Linear(style, before, bias=False))  # the scale is 1 and what the style adds
         self.demodulate = demodulate
 
-    def forward(self, x: Images, style: Float[Tensor, "rows style"]) -> Images:
+    def forward(self, x: Images, style: Float[Tensor, "rows style"]) -> Resampled:
         """The convolution of each row by its own weights."""
         scale = 1 + self.affine(style)
         out = F.conv2d(x * scale[:, :, None, None], self.weight, padding=self.weight.shape[2] // 2)
@@ -82,9 +82,11 @@ class StyledStage(nn.Module):
         widths = [before] + [after] * config.layers_per_block
         pairs = zip(widths, widths[1:], strict=False)
         self.convs = nn.ModuleList([ModulatedConv(config.style_size, one, two, 3) for one, two in pairs])
-        self.to_image = ModulatedConv(config.style_size, after, config.in_channels, 1, demodulate=False)
+        self.to_image = ModulatedConv(config.style_size, after, config.patch_channels, 1, demodulate=False)
 
-    def forward(self, x: Images, styles: Float[Tensor, "rows layers style"]) -> tuple[Images, Images]:
+    def forward(
+        self, x: Images, styles: Float[Tensor, "rows layers style"]
+    ) -> tuple[Resampled, Float[Tensor, "rows shown tall broad"]]:
         """The next map of places, and the stage's part of the picture."""
         for place, conv in enumerate(self.convs):
             x = F.leaky_relu(conv(x, styles[:, place]), SLOPE) * GAIN
@@ -103,6 +105,7 @@ class StyleGenerator(nn.Module):
         self.basis = nn.Parameter(torch.randn(widths[0], config.base_size, config.base_size))
         pairs = zip((widths[0], *widths), widths, strict=False)
         self.stages = nn.ModuleList([StyledStage(config, before, after) for before, after in pairs])
+        self.unpatch = nn.PixelShuffle(config.patch_size)
 
     def code(
         self, latent: Float[Tensor, "rows latent"], labels: Int[Tensor, " rows"] | None
@@ -122,7 +125,7 @@ class StyleGenerator(nn.Module):
             x, part = stage(x, styles)
             image = part if image is None else image + part
         assert image is not None, "there is at least one stage"
-        return image
+        return self.unpatch(image)
 
     def forward(self, latent: Float[Tensor, "rows latent"], labels: Int[Tensor, " rows"] | None = None) -> Images:
         """Pictures of latents and classes."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int
-from torch import Tensor
+from torch import Tensor, nn
 
 from makar.core.config import nearest
 from makar.core.errors import InputError, RecipeError
@@ -142,7 +142,8 @@ class Relativistic:
         with torch.no_grad():
             real, fake = self.pair(model, micro, rng)
         with torch.enable_grad():  # the penalties need it in validation too
-            scores, penalties = penalised(critic, torch.cat((real, fake)), labels)
+            both = None if labels is None else labels.repeat(2)
+            scores, penalties = penalised(critic, torch.cat((real, fake)), both)
             margin, (r1, r2) = scores[:rows] - scores[rows:], penalties.split(rows)
             losses = F.softplus(-margin) + micro["gamma"] / 2 * (r1 + r2)
         logs = {"margin": margin.sum(), "r1": r1.sum(), "r2": r2.sum(), "augment": micro["augment"].sum()}
@@ -155,19 +156,19 @@ def labels_of(model: Model[Gan], micro: Batch) -> Labels | None:
 
 
 def penalised(
-    critic: torch.nn.Module, images: Images, labels: Labels | None
-) -> tuple[Float[Tensor, " twice"], Float[Tensor, " twice"]]:
-    """Scores of real and made pictures, and the squared norm of the critic's gradient at each.
+    critic: nn.Module, images: Images, labels: Labels | None
+) -> tuple[Float[Tensor, " rows"], Float[Tensor, " rows"]]:
+    """Scores, and the squared norm of the critic's gradient at each picture.
 
-    One forward pass and one gradient serve both: rows know nothing of each other.
+    One forward pass and one gradient serve real and made pictures together: rows know nothing of each other.
 
     Args:
         critic: From pictures and labels to a score each.
-        images: The real ones, and behind them as many made ones.
-        labels: Of the real ones; the made ones have the same.
+        images: Where to ask it.
+        labels: Of the pictures.
     """
     images = images.detach().requires_grad_()
-    scores = critic(images, None if labels is None else labels.repeat(2)).float()
+    scores = critic(images, labels).float()
     (gradient,) = torch.autograd.grad(scores.sum(), images, create_graph=True)
     return scores, gradient.float().square().sum((1, 2, 3))
 
