@@ -115,14 +115,15 @@ def bound(model: Model[Any], importance: int) -> Scoring:
 def plain(model: Model[Any]) -> Scoring:
     """Of a family that says log-probabilities of levels."""
     net: Any = model.config.net  # pyright: ignore[reportAttributeAccessIssue]
-    values, score = net.in_channels * net.sample_size**2, model.family.log_prob
+    values: int = net.in_channels * net.sample_size**2
+    score = model.family.log_prob
     assert score is not None
     note = f"The family's log-probability, which is {'a lower bound' if score.kind == 'bound' else 'exact'}."
-    return Scoring(
-        note,
-        lambda images, labels, rng: summed(model, score, images, labels, rng),
-        lambda nats: -nats / (values * math.log(2)),
-    )
+
+    def nats(images: Tensor, labels: Tensor | None, rng: Rng) -> Tensor:
+        return summed(model, score, images, labels, rng)
+
+    return Scoring(note, nats, lambda found: -found / (values * math.log(2)))
 
 
 def summed(model: Model[Any], score: Any, images: Tensor, labels: Tensor | None, rng: Rng) -> Tensor:
