@@ -55,7 +55,7 @@ def run(repeats: int = 3) -> dict[str, Any]:
 def steps(model: Model[Any], journal: Path, repeats: int) -> tuple[list[float], list[float]]:
     """Seconds of whole steps, and the shares of them in which answers are made."""
     asked = [Prompt(tuple(ids), "") for ids in prompts(GROUPS)]
-    rewards = make_rewards({"length": {"low": 1, "high": 40}})
+    rewards = make_rewards({"length": {"high": 4, "unit": "characters"}})
     reference = replace(model, net=copy.deepcopy(model.net).requires_grad_(requires_grad=False).eval())
     config = RolloutConfig(group=GROUP, max_tokens=LENGTH)
     rows = GROUP * GROUPS
