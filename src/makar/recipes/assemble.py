@@ -23,6 +23,7 @@ from makar.recipes.alarm import collapse_alarm
 from makar.recipes.alignment import Made, aligned
 from makar.recipes.chats import chat_rows
 from makar.recipes.images import SHOWN, image_rows, picture_samples, with_classes
+from makar.recipes.latents import latent_rows
 from makar.recipes.manifest import hash_of
 from makar.recipes.recipe import Recipe
 from makar.recipes.run import Run, Workspace
@@ -140,7 +141,10 @@ def pictured(
 ) -> Made:
     """Rows of pictures for a family that learns them, and its looks at itself."""
     net: Any = model.config.net  # pyright: ignore[reportAttributeAccessIssue]: every family of pictures has one
-    rows = image_rows(recipe.data, net.sample_size, net.in_channels, seed=recipe.seed, workspace=workspace, say=say)
+    if "codec" in model.parts:
+        rows = latent_rows(recipe.data, model.parts["codec"], net, seed=recipe.seed, workspace=workspace, say=say)
+    else:
+        rows = image_rows(recipe.data, net.sample_size, net.in_channels, seed=recipe.seed, workspace=workspace, say=say)
     model = with_classes(model, rows.classes)
     model = replace(model, generation={**model.generation, **recipe.sample})
     settings = parse(model.family.settings, model.generation, f"{run.folder}: [sample]")
@@ -237,8 +241,13 @@ def base_identity(recipe: Recipe, parents: Mapping[str, Any]) -> dict[str, str]:
 
 
 def part(name: str, reference: str, workspace: Workspace) -> Any:
-    """A part from another model: its own one of that name (a tokenizer is a "codec"), or else the model itself."""
+    """A part from another model: its own one of that name (a tokenizer is a "codec"), or else the model itself.
+
+    A model that can be a codec is one, where that is the part's name.
+    """
     found = open_model(workspace.model(reference))
+    if name == "codec" and name not in found.parts and found.family.codec is not None:
+        return found.family.codec(found)
     return found.parts.get(name, found)
 
 

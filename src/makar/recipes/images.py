@@ -5,6 +5,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
+
+from makar.codecs.pixels import to_picture
 from makar.core.config import Config
 from makar.core.errors import RecipeError
 from makar.core.files import file_atomic
@@ -107,6 +110,7 @@ def picture_samples(
     seed: int,
     run: Run,
     say: Callable[[str], None],
+    held: Sequence[Tensor] = (),
 ) -> Watch:
     """A watch that lets the model make pictures and keeps them in `samples/`, in a square of squares.
 
@@ -118,6 +122,7 @@ def picture_samples(
         seed: The same at every look, so that looks compare.
         run: Whose `samples/` it is.
         say: For the reader.
+        held: Pictures, for a family that gives them back: each stands there before what it became.
 
     Raises:
         UserError: A class that the model does not know, or a guidance that it cannot follow.
@@ -125,11 +130,15 @@ def picture_samples(
     asked: list[Any] = [prompt for prompt in prompts if prompt] or list(range(count)) or [None]
     wanted = max(SHOWN, len(asked))
     requests = [Request(asked[place % len(asked)], seed + place, settings) for place in range(wanted)]
+    if held:
+        requests = [Request({"image": image}, seed + place, settings) for place, image in enumerate(held)]
     assert model.family.sampler is not None
     model.family.sampler.start(model, requests)
 
     def look(step: int, model: Model[Any]) -> Verdict:
         pictures = [answer.data for answer in Engine(model).generate(requests)]
+        if held:
+            pictures = [each for pair in zip(map(to_picture, held), pictures, strict=True) for each in pair]
         place = run.samples / f"step-{step:08d}.png"
         write_grid(pictures, place)
         say(f"samples at step {step}: {place}")
