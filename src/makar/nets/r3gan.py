@@ -31,6 +31,17 @@ def scaled(layer: nn.Conv2d | nn.Linear, gain: float = 1.0) -> nn.Conv2d | nn.Li
     return layer
 
 
+def alike(layer: nn.Parameter, patch: int) -> None:
+    """Give all places of a patch the same weights at first, so that patches do not show. Paper: arXiv 1707.02937, eq. 2.
+
+    Args:
+        layer: Weights whose outputs are the places of patches, channel by channel.
+        patch: Side of a patch.
+    """
+    with torch.no_grad():
+        layer.copy_(layer[:: patch**2].repeat_interleave(patch**2, 0))
+
+
 class ResidualBlock(nn.Module):
     """Wider, a 3x3 convolution in groups, narrower again, added to what came in.
 
@@ -114,6 +125,7 @@ class Generator(nn.Module):
             stages += [Upsample(before, after), *stage_of(config, after)]
         self.stages = nn.Sequential(*stages)
         self.to_image = scaled(nn.Conv2d(widths[-1], config.patch_channels, 1, bias=False))
+        alike(self.to_image.weight, config.patch_size)
         self.unpatch = nn.PixelShuffle(config.patch_size)
 
     def code(

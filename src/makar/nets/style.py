@@ -9,7 +9,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from makar.nets.gan_config import StyleConfig
-from makar.nets.r3gan import GAIN, SLOPE, Images, Resampled, scaled
+from makar.nets.r3gan import GAIN, SLOPE, Images, Resampled, alike, scaled
 
 FLAT = 1e-8
 """Added to what is divided by."""
@@ -83,6 +83,7 @@ class StyledStage(nn.Module):
         pairs = zip(widths, widths[1:], strict=False)
         self.convs = nn.ModuleList([ModulatedConv(config.style_size, one, two, 3) for one, two in pairs])
         self.to_image = ModulatedConv(config.style_size, after, config.patch_channels, 1, demodulate=False)
+        alike(self.to_image.weight, config.patch_size)
 
     def forward(
         self, x: Images, styles: Float[Tensor, "rows layers style"]

@@ -50,6 +50,7 @@ def drawn_codes(net: Gan, label: int | None, rows: int = DRAWN) -> Float[Tensor,
     return net.generator.code(torch.cat((half, -half)), labels)
 
 
+@torch.no_grad()
 def middle(model: Model[Gan], label: int | None) -> tuple[Code, Code]:
     """Mean and standard deviation of the codes of a class, or of all classes alike."""
     count = config_of(model).net.num_classes
@@ -64,6 +65,7 @@ def names_of_classes(model: Model[Gan]) -> tuple[str, ...]:
     return config.classes or tuple(str(number) for number in range(config.net.num_classes))
 
 
+@torch.no_grad()
 def directions(model: Model[Gan]) -> Mapping[str, Code]:
     """Directions by name: "axis-1" and so on, along which pictures change most, and the name of each class.
 
