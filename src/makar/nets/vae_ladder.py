@@ -65,21 +65,21 @@ class LadderVae(nn.Module):
         self.sizes = [count * side**2 for count, side in zip(config.latent_channels, sides, strict=True)]
         self.code_size = sum(self.sizes)
 
-    def see(self, images: Images) -> tuple[Maps, ...]:
+    def see(self, images: Images) -> tuple[Tensor, ...]:
         """What is seen at each stage, finest first."""
-        seen: list[Maps] = []
+        seen: list[Tensor] = []
         x = images
         for stage in self.up:
             x = stage(x)
             seen.append(x)
         return tuple(seen)
 
-    def infer(self, seen: tuple[Maps, ...], noise: Codes) -> Inference:
+    def infer(self, seen: tuple[Tensor, ...], noise: Codes) -> Inference:
         """Draw a code at each stage, and say the picture that they mean."""
         said, codes, divergences, ratios = self._descend(seen, noise)
         return Inference(codes, said, torch.stack(divergences, 1), torch.stack(ratios).sum(0))
 
-    def code_of(self, seen: tuple[Maps, ...]) -> Codes:
+    def code_of(self, seen: tuple[Tensor, ...]) -> Codes:
         """The middle of each stage's posterior, given the middles of the coarser ones."""
         rows = len(seen[0])
         return self._descend(seen, seen[0].new_zeros((rows, self.code_size), dtype=torch.float32))[1]
@@ -92,7 +92,7 @@ class LadderVae(nn.Module):
         """What codes say of pictures."""
         return self._descend(None, code)[0]
 
-    def _descend(self, seen: tuple[Maps, ...] | None, noise: Codes) -> tuple[Images, Codes, list[Tensor], list[Tensor]]:
+    def _descend(self, seen: tuple[Tensor, ...] | None, noise: Codes) -> tuple[Images, Codes, list[Tensor], list[Tensor]]:
         """From the coarsest stage to the picture; noise is of the posteriors where something is seen, else a code."""
         x = self.start.expand(len(noise), -1, -1, -1)
         parts = list(noise.split(self.sizes, 1))

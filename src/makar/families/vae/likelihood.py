@@ -24,8 +24,8 @@ OUTPUTS: Mapping[LikelihoodName, int] = {"bernoulli": 1, "gaussian": 1, "logisti
 HALF_LEVEL = 1 / 255
 """Half the way from one of 256 levels to the next, in -1 to 1."""
 
-NARROWEST = -7.0
-"""Of the logarithm of a logistic scale: a tenth of a level."""
+NARROWEST, WIDEST = -7.0, 7.0
+"""Of the logarithm of a logistic scale: a tenth of a level, and all levels alike."""
 
 
 def bernoulli(said: Said, images: Images, log_scale: Tensor | None) -> Nats:  # noqa: ARG001
@@ -51,7 +51,7 @@ def logistic(said: Said, images: Images, log_scale: Tensor | None) -> Nats:  # n
     The outermost levels take all the mass beyond. Said are means and logarithms of scales.
     """
     mean, log_scale = said.float().chunk(2, 1)
-    log_scale = log_scale.clamp(min=NARROWEST)
+    log_scale = log_scale.clamp(NARROWEST, WIDEST)
     narrow, away = (-log_scale).exp(), images - mean
     above, below = (away + HALF_LEVEL) * narrow, (away - HALF_LEVEL) * narrow
     above = torch.where(images > 1 - HALF_LEVEL, math.inf, above)
