@@ -11,6 +11,7 @@ import torch
 from makar.core.device import Machine
 from makar.core.errors import RecipeError, ResourceError
 from makar.recipes import pace, space
+from makar.recipes.load import load_recipe
 from makar.recipes.plan import plan
 from makar.recipes.run import Run
 from makar.recipes.text import open_dataset, text_rows
@@ -197,3 +198,43 @@ def test_memory_is_what_then_happens(tiny, tmp_path, sets):
     planned, happened = sum(manifest["plan"]["memory"].values()), manifest["outcome"]["peak_memory"]
     assert happened > 1e9
     assert math.isclose(planned, happened, rel_tol=0.2), f"{planned / 1e6:.0f} MB planned, {happened / 1e6:.0f} MB"
+
+
+ALIGNED = """
+init = "{init}"
+[data]
+sources = ["rows.jsonl"]
+rows = "{rows}"
+[objective]
+name = "{name}"
+[train]
+steps = 2
+batch_size = 8
+"""
+
+
+@pytest.fixture
+def aligned(tmp_path, speaker, workspace):
+    def aligned(name, rows, more=""):
+        path = tmp_path / "aligned.toml"
+        path.write_text(ALIGNED.format(init=speaker, rows=rows, name=name) + more)
+        return plan(load_recipe(path), "aligned", workspace)
+
+    return aligned
+
+
+@pytest.mark.parametrize(
+    ("name", "rows", "passes"),
+    [("dpo", "preference", 8 / 3), ("orpo", "preference", 2), ("reward", "preference", 2), ("kto", "judged", 4 / 3)],
+)
+def test_a_step_of_alignment_reads_all_its_answers_and_a_reference_reads_them_too(
+    name, rows, passes, aligned, monkeypatch
+):
+    monkeypatch.setattr(pace, "pace", lambda setting, batch: 1.0)
+    assert aligned(name, rows).step_seconds == pytest.approx(passes)
+
+
+def test_how_long_answers_will_be_is_not_foreseen(aligned):
+    found = aligned("grpo", "prompts", "[reward]\nstop = 1.0\n")
+    assert found.step_seconds is None
+    assert "not measured" in found.text

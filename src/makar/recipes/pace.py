@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from makar.align.config import ROWS, UNCOMPARED
 from makar.align.table import ALGORITHMS
 from makar.core.config import Config
 from makar.core.device import Machine
@@ -15,7 +16,7 @@ from makar.core.nouns import Batch, Cost, Family, Model
 from makar.core.random import key_of
 from makar.recipes.adapting import adapt
 from makar.recipes.assemble import LOOKS, check_kind, make_objective, vocabulary
-from makar.recipes.recipe import Recipe
+from makar.recipes.recipe import ObjectiveConfig, Recipe
 from makar.train.blocks import COMPILE_GAIN, COMPILE_SECONDS, kinds, prepared, worth_compiling
 from makar.train.distributed import World
 from makar.train.optim import make_player
@@ -38,10 +39,15 @@ USUAL_SHARE = 0.4
 def step_seconds(recipe: Recipe, made: Family[Any], config: Config, cost: Cost, machine: Machine) -> float | None:
     """Seconds of one eager optimizer step, measured on rows of noise.
 
-    A step that would take long is measured at two smaller sizes and drawn out as a straight line through them.
+    A step that would take long is measured at two smaller sizes and drawn out as a straight line through them. One of
+    alignment takes at most what learning all its answers takes, and a third more where a reference reads them too.
     """
-    if recipe.objective.name in ALGORITHMS:
-        return None  # what alignment takes depends on a reference, and on how long the answers are
+    name, passes = recipe.objective.name or "", 1.0
+    if name in ALGORITHMS:
+        if ROWS[name] == "prompts":
+            return None  # depends on how long the answers are
+        passes = (2 if ROWS[name] == "preference" else 1) * (1 if name in UNCOMPARED else 4 / 3)
+        recipe = recipe.model_copy(update={"objective": ObjectiveConfig()})
     train, precision = recipe.train, choose(recipe.train.precision, machine)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
@@ -55,7 +61,7 @@ def step_seconds(recipe: Recipe, made: Family[Any], config: Config, cost: Cost, 
     rows = rows_in(WHOLE_STEP * USUAL_SHARE * machine.peak(precision), train.batch_size, cost)
 
     def seconds(rows: int) -> float:
-        return pace(setting, noise(rows, recipe, model))
+        return passes * pace(setting, noise(rows, recipe, model))
 
     with torch.random.fork_rng(devices=[]), prepared(blocks, recompute=train.recompute):
         whole = seconds(rows)
