@@ -31,8 +31,8 @@ def scaled(layer: nn.Conv2d | nn.Linear, gain: float = 1.0) -> nn.Conv2d | nn.Li
     return layer
 
 
-def alike(layer: nn.Parameter, patch: int) -> None:
-    """Give all places of a patch the same weights at first, so that patches do not show. Paper: arXiv 1707.02937, eq. 2.
+def alike(layer: Tensor, patch: int) -> None:
+    """Give all places of a patch the same weights at first, so that patches do not show. Paper: arXiv 1707.02937.
 
     Args:
         layer: Weights whose outputs are the places of patches, channel by channel.
