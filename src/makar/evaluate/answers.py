@@ -16,7 +16,7 @@ from makar.data.chats import unanswered
 from makar.engine.run import Engine
 from makar.evaluate.report import Figure, Section
 from makar.evaluate.rows import over_rows
-from makar.evaluate.suites import Material, distinct_figures, whole_lines
+from makar.evaluate.suites import NGRAMS, Material, distinct_figures, whole_lines
 from makar.evaluate.tasks import overlap
 from makar.families.language.config import LanguageConfig
 from makar.measure.manners import polite, refuses
@@ -163,7 +163,7 @@ def variety(found: Found) -> Section:
     words = {name: [float(len(plain_words(text))) for text in each] for name, each in texts.items()}
     return Section(
         "Variety and length of the answers",
-        "Distinct-n is taken over equally many n-grams of both columns, because it falls as text grows.",
+        f"Distinct-n is taken over equally many n-grams of both columns, at most {NGRAMS:,}: it falls as text grows.",
         {
             "words": over_rows("mean words of an answer", words),
             "median_words": Figure("of an answer", {name: float(median(counts)) for name, counts in words.items()}),

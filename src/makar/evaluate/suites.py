@@ -194,10 +194,14 @@ def variety_section(material: Material) -> Section:
     return Section(
         "Variety and length",
         "The held-out documents are cut to about the samples' lengths, and distinct-n is taken over equally many "
-        "n-grams of both, because it falls as text grows. Well below the held-out figure, the model repeats itself; "
-        "well above it, it may be writing at random.",
+        f"n-grams of both, at most {NGRAMS:,}, because it falls as text grows. Well below the held-out figure, the "
+        "model repeats itself; well above it, it may be writing at random.",
         figures,
     )
+
+
+NGRAMS = 10_000
+"""Over which distinct-n is taken: always the same number, so that models that write more and less compare."""
 
 
 def distinct_figures(texts: Mapping[str, Sequence[str]]) -> dict[str, Figure]:
@@ -205,7 +209,7 @@ def distinct_figures(texts: Mapping[str, Sequence[str]]) -> dict[str, Figure]:
     figures: dict[str, Figure] = {}
     for n in (1, 2, 3):
         grams = {name: sum(max(0, len(plain_words(text)) - n + 1) for text in each) for name, each in texts.items()}
-        limit = min(grams.values())
+        limit = min(NGRAMS, *grams.values())
         figures[f"distinct_{n}"] = Figure(
             f"share of word {n}-grams that are different ones, over the first {limit:,}",
             {name: distinct(each, n, limit) for name, each in texts.items()},
