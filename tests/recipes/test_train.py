@@ -13,6 +13,7 @@ from makar.core.errors import InputError, RecipeError, ResourceError, RunError
 from makar.core.files import lock
 from makar.core.tensors import load_tensors
 from makar.engine.load import find_model, open_model
+from makar.families.table import family
 from makar.recipes.execute import train
 from makar.recipes.load import load_recipe, shipped
 from makar.recipes.run import Workspace
@@ -359,9 +360,10 @@ def test_two_processes_make_the_model_of_one(tiny, workspace, tmp_path):
 
 
 TINY_MODEL = ("model.hidden_size=16", "model.num_hidden_layers=1", "model.vocab_size=300")
+TINY_NETS = {"mlp": ("model.net.hidden_sizes=[8]",)}
 TINY_NET = ("model.net.block_out_channels=[8, 8]",)
 TINY_TEXT = ("data.collect.test='hash'", "data.collect.valid_fraction=0.2", "data.collect.min_chars=1")
-TINY_PICTURES = ("data.collect.pictures.near=0", "data.collect.valid_fraction=0.2", "sample.steps=2")
+TINY_PICTURES = ("data.collect.pictures.near=0", "data.collect.valid_fraction=0.2")
 TINY_RUN = ("train.steps=2", "train.batch_size=4", "train.compile='off'", "watch.validate_rows=4")
 TINY_ROLLOUTS = ("rollouts.group=2", "rollouts.max_tokens=4")
 
@@ -375,8 +377,10 @@ def made_small(verses, python_files, manual, pictures, speaker):
         if recipe.init and not inner:
             given.append(f"init='{speaker}'")
         if recipe.model is not None:
-            given += TINY_NET if recipe.data.rows == "image" else TINY_MODEL
+            kind = getattr(getattr(recipe.model, "net", None), "kind", None)
+            given += TINY_NETS.get(kind, TINY_NET) if recipe.data.rows == "image" else TINY_MODEL
         if recipe.data.rows == "image":
+            given += ["sample.steps=2"] if "steps" in family(recipe.model.family).settings.model_fields else []
             return [*given, f"data.sources=['{pictures}']", *TINY_PICTURES]
         given.append("data.length=512")
         if not recipe.data.sources[0].startswith("make:"):
