@@ -10,7 +10,7 @@ from makar.core.config import Config
 from makar.data.chats import Kind
 
 MeasuredSuite = Literal[
-    "likelihood", "variety", "verbatim", "verse", "answers", "pairs", "fidelity", "agreement", "copies"
+    "likelihood", "variety", "verbatim", "verse", "answers", "pairs", "fidelity", "agreement", "copies", "modes"
 ]
 AskedSuite = Literal["piqa", "mmlu", "bbq", "crows-pairs", "stereoset", "truthfulqa", "tasks"]
 Suite = Literal[MeasuredSuite, AskedSuite]
@@ -19,6 +19,7 @@ KINDS: Mapping[MeasuredSuite, tuple[Kind | Literal["image"], ...]] = {
     "fidelity": ("image",),
     "agreement": ("image",),
     "copies": ("image",),
+    "modes": ("image",),
     "likelihood": ("text", "image"),
     "variety": ("text",),
     "verbatim": ("text",),

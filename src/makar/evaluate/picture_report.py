@@ -8,6 +8,7 @@ from makar.core.nouns import Model
 from makar.data.dataset import Dataset
 from makar.evaluate.config import KINDS, EvaluateOptions, MeasuredSuite, Suite
 from makar.evaluate.held import fitting, measurable
+from makar.evaluate.modes import modes_section
 from makar.evaluate.picture_likelihood import can_score, picture_likelihood_section
 from makar.evaluate.picture_suites import agreement_section, copies_section, fidelity_section, samples_sheet
 from makar.evaluate.pictures import PictureMaterial, Say
@@ -44,6 +45,8 @@ def evaluate_pictures(
             found[suite] = fidelity_section(material)
         elif suite == "agreement":
             found[suite] = agreement_section(material)
+        elif suite == "modes":
+            found[suite] = modes_section(material)
         else:
             found[suite], sheets["neighbours"] = copies_section(material)
     if set(suites) - {"likelihood"}:
@@ -83,6 +86,7 @@ def applicable(model: Model[Any], dataset: Dataset) -> list[MeasuredSuite]:
         "fidelity": model.family.sampler is not None,
         "agreement": model.family.sampler is not None and classes_of(model, dataset),
         "copies": model.family.sampler is not None,
+        "modes": False,  # only of stacked pictures, which a dataset does not say
         "likelihood": can_score(model),
     }
     return [suite for suite, fit in fits.items() if fit]

@@ -12,8 +12,10 @@ from makar.core.config import Config
 from makar.core.errors import RecipeError
 from makar.core.files import file_atomic
 from makar.core.nouns import Model, Request, Source, Verdict, Watch
+from makar.data.config import Augment
 from makar.data.dataset import Dataset
 from makar.data.pixels import Pixels, PixelShards, kept_pixels
+from makar.data.stacked import COLOURS, Stacked
 from makar.engine.run import Engine
 from makar.recipes.recipe import DataConfig
 from makar.recipes.run import Run, Workspace
@@ -57,13 +59,19 @@ def image_rows(data: DataConfig, size: int, channels: int, *, seed: int, workspa
         UserError: A source, the dataset or its pixels cannot be used.
     """
     dataset = open_dataset(data, workspace, say)
-    train, valid = (pixels(dataset, split, size, channels, say=say) for split in ("train", "valid"))
+    if data.stack and channels != COLOURS:
+        fix = f"set model.net.in_channels={COLOURS}"
+        raise RecipeError("stacked pictures have a channel for each", where="data.stack", value=channels, fix=fix)
+    if data.stack and data.augment != Augment():
+        raise RecipeError("stacked pictures do not vary otherwise", where="data.augment", fix="leave it out")
+    seen = 1 if data.stack else channels
+    train, valid = (pixels(dataset, split, size, seen, say=say) for split in ("train", "valid"))
     left_out = f"; {train.left_out:,} could not be brought to this size" if train.left_out else ""
     say(f"{train.rows:,} pictures of {size}x{size} to train on; {valid.rows:,} to validate{left_out}")
     return ImageRows(
-        train=Pixels(train, seed, data.augment),
-        valid=Pixels(valid, seed),
-        classes=train.classes,
+        train=Stacked(train, seed) if data.stack else Pixels(train, seed, data.augment),
+        valid=Stacked(valid, seed) if data.stack else Pixels(valid, seed),
+        classes=() if data.stack else train.classes,
         identity={"data": dataset.hash, "pixels": train.hash},
         facts={
             "data": {"folder": str(dataset.path), "hash": dataset.hash, **counts(dataset.manifest)},

@@ -47,6 +47,11 @@ class DataConfig(Config):
         exclude_if=lambda augment: augment == Augment(),
         description="How pictures vary from epoch to epoch",
     )
+    stack: bool = Field(
+        default=False,
+        exclude_if=lambda stack: not stack,
+        description="Whether a row is three gray pictures drawn at random, one in each colour, as in Stacked MNIST",
+    )
     cut: float | None = Field(
         default=None,
         ge=0,
