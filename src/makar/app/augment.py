@@ -108,10 +108,12 @@ def plans(pictures: "Sequence[Picture]", factor: int, seed: int) -> Iterator[Pla
         of_class.setdefault(picture.label, []).append(place)
     random = numpy_rng(seed, "augment")
     for place, picture in enumerate(pictures):
+        others = [] if picture.label is None else of_class[picture.label]
         for number in range(1, factor):
-            others = of_class[picture.label] if picture.label is not None else []
-            other = others[int(random.integers(len(others)))] if len(others) > 1 else place
-            towards = None if other == place else pictures[other]
+            towards = None
+            if len(others) > 1:
+                drawn = others[int(random.integers(len(others) - 1))]
+                towards = pictures[others[-1] if drawn == place else drawn]  # any but itself, each as often
             share = float(random.uniform(*REACH))
             yield Plan(picture, towards, share, seed + place * factor + number, f"{picture.id}#made-{number}")
 

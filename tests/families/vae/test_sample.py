@@ -74,6 +74,7 @@ def test_cold_codes_are_the_middle_of_what_is_expected():
     assert cold[0] == cold[1] != drawn(model, None)
 
 
+@torch.no_grad()
 def test_a_mixture_draws_from_its_components():
     model = make(components=2, scale=0.0)
     prior = model.net.codes.prior
