@@ -134,9 +134,8 @@ class LatentCodec(Codec, Protocol):
         """Pixels in a row that become one place of a map."""
         ...
 
-    @property
     def hash(self) -> str:
-        """Of all that its maps depend on."""
+        """The SHA-256 of all that its maps depend on."""
         ...
 
     def moments(

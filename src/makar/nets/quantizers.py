@@ -95,18 +95,21 @@ class VectorQuantizer(nn.Module):
     def prepare(self, latents: Latents, rng: Rng) -> Batch:
         """Move the codebook towards the vectors of a whole batch. Paper: arXiv 1711.00937, eqs. 6 to 8.
 
-        A code that hardly any vector was nearest to is set on one of them, drawn at random, and counts as an even part;
-        so is every code at the first step. Paper: arXiv 2005.00341, section 3.2.
+        A code that hardly any vector was nearest to is set on one of them (arXiv 2005.00341, section 3.2), and so is
+        every code at the first step. They are drawn by their squared distance to the codebook, as k-means++ draws:
+        otherwise a background that fills most places would get most codes.
         """
         vectors, config = tokens(latents).float(), self.config
         book, count, total = self.codebook, self.get_buffer("count"), self.get_buffer("sum")
-        even = len(vectors) / config.num_vq_embeddings
-        dead = count <= config.revive * even
-        tickets = rng.uniform("revive", len(vectors) // len(rng.rows)).flatten().argsort()
+        least = config.revive * len(vectors) / config.num_vq_embeddings
+        dead = count <= least
+        luck = -(-rng.uniform("revive", len(vectors) // len(rng.rows)).flatten().log()).log()
+        gaps = torch.cdist(vectors, book).min(1).values
+        tickets = (2 * gaps.clamp(min=1e-12).log() + luck).argsort(descending=True)
         places = torch.arange(len(book), device=book.device) % len(tickets)
         book.copy_(torch.where(dead[:, None], vectors[tickets[places]], book))
-        count.copy_(torch.where(dead, even, count))
-        total.copy_(torch.where(dead[:, None], book * even, total))
+        count.copy_(torch.where(dead, max(1.0, 2 * least), count))  # time enough to be found useful
+        total.copy_(torch.where(dead[:, None], book * count[:, None], total))
         codes = self.nearest(vectors)
         count.lerp_(torch.bincount(codes, minlength=len(book)).float(), 1 - config.decay)
         total.lerp_(torch.zeros_like(total).index_add_(0, codes, vectors), 1 - config.decay)

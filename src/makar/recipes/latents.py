@@ -51,16 +51,17 @@ def latent_rows(data: DataConfig, codec: Any, net: Any, *, seed: int, workspace:
         facts={
             "data": {"folder": str(dataset.path), "hash": dataset.hash, **counts(dataset.manifest)},
             "pictures": {"train": train.rows, "valid": valid.rows, "size": size, "train_hash": train.hash},
-            "codec": codec.hash,
+            "codec": train.meta["codec"],
         },
     )
 
 
 def latents(shards: PixelShards, codec: LatentCodec, *, mirrored: bool, say: Say) -> LatentShards:
     """The latents of a split, beside its pixels: encoded once for each codec."""
-    key = hash_of([shards.hash, codec.hash, mirrored])
+    known = codec.hash()
+    key = hash_of([shards.hash, known, mirrored])
     folder = shards.path.with_name(f"latents-{shards.meta['split']}-{key[:12]}")
     if folder.is_dir():
         return LatentShards.open(folder)
     say(f"encoding the {shards.meta['split']} split")
-    return write_latents(shards, codec.moments, folder, codec=codec.hash, mirrored=mirrored)
+    return write_latents(shards, codec.moments, folder, codec=known, mirrored=mirrored)

@@ -179,9 +179,6 @@ def test_damage_is_said(tmp_path):
     (folder / "unet" / "diffusion_pytorch_model.bin").write_bytes(b"x")
     with pytest.raises(ModelError, match="pickle"):
         open_model(folder)
-    (folder / "vae").mkdir()
-    with pytest.raises(ModelError, match="VAE's codes"):
-        open_model(folder)
 
 
 @pytest.mark.parametrize("own", [[], "flow", 3])
@@ -197,10 +194,3 @@ def test_a_pipeline_is_inspected_as_a_model(tmp_path):
     found = api.inspect(saved(make(classes=0), tmp_path / "model"))
     assert (found.kind, found.intact, found.facts["family"]) == ("model", True, "diffusion")
     assert list(found.facts["sha256"]) == ["unet/diffusion_pytorch_model.safetensors"]
-
-
-def test_a_class_conditional_dit_of_a_thousand_classes_needs_a_vae_for_its_pipeline(tmp_path):
-    """Why no DiT of ours is saved as a DiTPipeline: diffusers' own decodes with a VAE, always."""
-    folder = saved(make("dit", "ddpm", "noise"), tmp_path / "model")
-    assert not (folder / "model_index.json").exists()
-    assert (folder / "scheduler" / "scheduler_config.json").exists()

@@ -1,7 +1,6 @@
 """A trained autoencoder as what other families take for pictures made small."""
 
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any, final
 
@@ -47,9 +46,8 @@ class AutoencoderCodec:
         """Pixels in a row that become one place."""
         return config_of(self.model).net.factor
 
-    @cached_property
     def hash(self) -> str:
-        """Of the weights and of how latents are scaled."""
+        """The SHA-256 of the weights and of how latents are scaled."""
         config = config_of(self.model)
         scale = torch.tensor([config.scaling_factor, config.shift_factor], dtype=torch.float64)
         return hash_tensors({**autoencoder_of(self.model.net).state_dict(), "scale": scale})

@@ -17,6 +17,15 @@ VERSION = "0.35.0"
 
 NETS: Mapping[str, type[UNetConfig | DiTConfig]] = {"UNet2DModel": UNetConfig, "DiTTransformer2DModel": DiTConfig}
 
+PIPED_CLASSES = 1000
+"""Classes of `DiTPipeline`; the label after them stands for none."""
+
+PIPED_CODECS = ("AutoencoderKL", "VQModel")
+"""Codecs that diffusers has."""
+
+NO_PIPELINE = "LatentDiffusion"
+"""What makar calls a folder of parts that diffusers opens one by one."""
+
 OWN = ("kind", "num_classes", "null_class")
 """Fields that diffusers says otherwise."""
 
@@ -91,7 +100,7 @@ def net_from_ecosystem(found: Mapping[str, Any], where: object) -> UNetConfig | 
         known.setdefault("attention_head_dim", 8)
         known.setdefault("norm_num_groups", 32)
     else:
-        known["num_classes"] = found.get("num_embeds_ada_norm") or 0
+        known["num_classes"] = own.get("num_classes", found.get("num_embeds_ada_norm") or 0)
     unknown = [
         field for field in found
         if not field.startswith("_") and field not in kind.model_fields and field not in FIXED[name]
@@ -110,14 +119,25 @@ def parsed(kind: type[Any], found: Mapping[str, Any], where: object) -> Any:
         raise ModelError(str(fault), fix="copy the whole folder again") from None
 
 
-def scheduler_of(config: DiffusionConfig) -> dict[str, Any] | None:
-    """The scheduler_config.json of the scheduler that samples as the path is, where diffusers has one."""
+def scheduler_of(config: DiffusionConfig, *, latent: bool = False) -> dict[str, Any] | None:
+    """The scheduler_config.json of the scheduler that samples as the path is, where diffusers has one.
+
+    Args:
+        config: Of the family.
+        latent: Whether the net learned latents, which do not end at -1 and 1 as pictures do.
+    """
     path, said = config.path, next(theirs for theirs, ours in PREDICTIONS.items() if ours == config.prediction)
     head = {"_diffusers_version": VERSION}
     match path:
         case DdpmPath():
             fields = path.model_dump(mode="json", exclude={"name"})
-            return {"_class_name": "DDPMScheduler", **head, **fields, "prediction_type": said, "clip_sample": True}
+            return {
+                "_class_name": "DDPMScheduler",
+                **head,
+                **fields,
+                "prediction_type": said,
+                "clip_sample": not latent,
+            }
         case FlowPath():
             if config.prediction != "velocity":
                 return None
@@ -158,6 +178,21 @@ def pipeline_of(config: DiffusionConfig) -> str | None:
     plain = isinstance(config.net, UNetConfig) and not config.net.num_classes
     scheduled = scheduler_of(config) is not None and not isinstance(config.path, EdmPath)
     return "DDPMPipeline" if plain and scheduled else None
+
+
+def latent_pipeline_of(config: DiffusionConfig, vae: Mapping[str, Any]) -> str | None:
+    """The pipeline of diffusers that makes a latent model's pictures, if there is one.
+
+    `DiTPipeline` asks its scheduler to scale the net's input, which the one of flows cannot; it knows no shift of
+    latents, and no more classes than ImageNet has.
+
+    Args:
+        config: Of the family.
+        vae: The codec's config.json.
+    """
+    fits = not isinstance(config.net, UNetConfig) and isinstance(config.path, DdpmPath)
+    known = vae.get("_class_name") in PIPED_CODECS and not vae.get("shift_factor")
+    return "DiTPipeline" if fits and known and config.net.num_classes <= PIPED_CLASSES else None
 
 
 def config_from(net: Mapping[str, Any], scheduler: Mapping[str, Any], where: object) -> DiffusionConfig:

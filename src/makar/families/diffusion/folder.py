@@ -2,43 +2,105 @@
 
 Where diffusers has a pipeline that makes the model's pictures, the folder is that pipeline (model_index.json, unet/,
 scheduler/); else it is the net (config.json and its weights), which diffusers opens as a model, beside scheduler/ where
-there is one. Weights are float32 in safetensors; nothing is ever unpickled.
+there is one. A model of latents is a folder of parts (transformer/ or unet/, vae/, scheduler/), and a `DiTPipeline`
+where that fits. Weights are float32 in safetensors; nothing is ever unpickled.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
+from torch import Tensor
+
 from makar.core.errors import ModelError
 from makar.core.files import read_object, write_json
-from makar.core.nouns import Model
+from makar.core.nouns import LatentCodec, Model
 from makar.families.diffusion.build import build
 from makar.families.diffusion.config import DiffusionConfig
 from makar.families.diffusion.denoise import Net, config_of
 from makar.families.diffusion.ecosystem import (
     NETS,
+    NO_PIPELINE,
+    PIPED_CLASSES,
     VERSION,
     config_from,
+    latent_pipeline_of,
     net_to_ecosystem,
     pipeline_of,
     scheduler_of,
 )
 from makar.families.weights import read_weights, restored, write_weights
+from makar.nets.image_config import UNetConfig
+
+LABELS = "class_embedder.embedding_table.weight"
+"""How the names of tables of labels end."""
 
 
 def save(model: Model[Net], folder: Path) -> None:
     """Write a model into an existing empty folder."""
-    config = config_of(model)
+    config, codec = config_of(model), model.parts.get("codec")
+    if codec is not None:
+        save_latent(model, codec, folder)
+        return
     pipeline, scheduler = pipeline_of(config), scheduler_of(config)
     place = folder / "unet" if pipeline else folder
     place.mkdir(exist_ok=True)
     write_json(place / "config.json", net_to_ecosystem(config, model.generation))
     write_weights(model.net.state_dict(), place)
-    if scheduler is not None:
-        (folder / "scheduler").mkdir()
-        write_json(folder / "scheduler" / "scheduler_config.json", scheduler)
+    save_scheduler(scheduler, folder)
     if pipeline and scheduler is not None:
         parts = {"scheduler": ["diffusers", scheduler["_class_name"]], "unet": ["diffusers", "UNet2DModel"]}
         write_json(folder / "model_index.json", {"_class_name": pipeline, "_diffusers_version": VERSION, **parts})
+
+
+def save_scheduler(scheduler: Mapping[str, Any] | None, folder: Path) -> None:
+    """Write the scheduler, where there is one."""
+    if scheduler is not None:
+        (folder / "scheduler").mkdir()
+        write_json(folder / "scheduler" / "scheduler_config.json", scheduler)
+
+
+def save_latent(model: Model[Net], codec: LatentCodec, folder: Path) -> None:
+    """Write a model of latents: its net, its codec and its scheduler in folders of their own, and what they are.
+
+    `DiTPipeline` takes 1000 for the label that stands for none, so in its folder the tables of labels are that long.
+    """
+    config = config_of(model)
+    (folder / "vae").mkdir()
+    codec.save(folder / "vae")
+    vae = read_object(folder / "vae" / "config.json")
+    pipeline, scheduler = latent_pipeline_of(config, vae), scheduler_of(config, latent=True)
+    part = "unet" if isinstance(config.net, UNetConfig) else "transformer"
+    net = net_to_ecosystem(config, model.generation)
+    weights = model.net.state_dict()
+    if pipeline:
+        net, weights = {**net, "num_embeds_ada_norm": PIPED_CLASSES}, widened(weights)
+    (folder / part).mkdir()
+    write_json(folder / part / "config.json", net)
+    write_weights(weights, folder / part)
+    save_scheduler(scheduler, folder)
+    names = {part: net["_class_name"], "vae": vae["_class_name"]}
+    names |= {"scheduler": scheduler["_class_name"]} if scheduler else {}
+    labels = {"id2label": {str(place): name for place, name in enumerate(config.classes)}} if config.classes else {}
+    index = {"_class_name": pipeline or NO_PIPELINE, "_diffusers_version": VERSION, **(labels if pipeline else {})}
+    write_json(folder / "model_index.json", index | {name: ["diffusers", kind] for name, kind in sorted(names.items())})
+
+
+def widened(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Weights whose tables of labels have room for a thousand; the labels that there are not stand for none."""
+    found = dict(weights)
+    for name, table in weights.items():
+        if name.endswith(LABELS):
+            none = table[-1:].expand(PIPED_CLASSES + 1 - len(table) + 1, -1)
+            found[name] = torch.cat((table[:-1], none))
+    return found
+
+
+def narrowed(weights: Mapping[str, Tensor], count: int) -> dict[str, Tensor]:
+    """Weights whose tables have the labels that there are, and the one that stands for none."""
+    longer = {name: table for name, table in weights.items() if name.endswith(LABELS) and len(table) > count + 1}
+    return {**weights, **{name: torch.cat((table[:count], table[-1:])) for name, table in longer.items()}}
 
 
 def net_place(folder: Path) -> Path:
@@ -60,15 +122,28 @@ def read(folder: Path) -> tuple[DiffusionConfig, Net, dict[str, Any], dict[str, 
     """Read a model's config, net, parts and generation defaults.
 
     Raises:
-        ModelError: A file is missing, damaged or does not fit the others, or the pipeline needs a VAE.
+        ModelError: A file is missing, damaged or does not fit the others.
     """
-    if (folder / "vae").exists():
-        raise ModelError(
-            "this pipeline works on a VAE's codes, not on pixels", where=folder, fix="open a pipeline without vae/"
-        )
     place = net_place(folder)
     found, scheduler = read_object(place / "config.json"), folder / "scheduler" / "scheduler_config.json"
     config = config_from(found, read_object(scheduler) if scheduler.exists() else {}, place / "config.json")
     own = found.get("_makar")
     generation = own.get("generation", {}) if isinstance(own, dict) else {}
-    return config, restored(lambda: build(config), read_weights(place), place), {}, generation
+    weights = narrowed(read_weights(place), config.net.num_classes)
+    parts = {"codec": codec_in(folder / "vae")} if (folder / "vae").exists() else {}
+    return config, restored(lambda: build(config), weights, place), parts, generation
+
+
+def codec_in(folder: Path) -> LatentCodec:
+    """The codec that lies beside a net.
+
+    Raises:
+        ModelError: It is none of makar's autoencoders, or damaged.
+    """
+    from makar.families.autoencoder.codec import AutoencoderCodec
+    from makar.families.autoencoder.family import FAMILY
+
+    if not FAMILY.folder.recognises(folder):
+        fix = "open a pipeline with an AutoencoderKL or a VQModel"
+        raise ModelError("this pipeline's codec is of another kind than makar's", where=folder, fix=fix)
+    return AutoencoderCodec(FAMILY.folder.load(folder))

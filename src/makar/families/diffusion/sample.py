@@ -10,6 +10,7 @@ from functools import partial
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
@@ -17,7 +18,7 @@ from torch.nn.utils.rnn import pad_sequence
 from makar.codecs.pixels import to_picture
 from makar.core.config import parse
 from makar.core.errors import InputError, ModelError
-from makar.core.nouns import Chunk, Model, Request, State
+from makar.core.nouns import Chunk, LatentCodec, Model, Request, State
 from makar.core.random import Rng, key_of
 from makar.families.diffusion.config import DiffusionConfig
 from makar.families.diffusion.denoise import (
@@ -62,7 +63,8 @@ class DiffusionSampler:
 
     A prompt is a class by its number or its name, or None; or a table with any of "label", "image" (a picture to begin
     from) and "mask" (white where it is made anew). A chunk's `data` is a picture of Pillow: the finished one, or a
-    preview of what the net expects; `info` says the step, and of how many.
+    preview of what the net expects; `info` says the step, and of how many. With a part "codec" all happens in its
+    latents, and only what is given and shown are pictures.
     """
 
     def start(self, model: Model[Net], requests: Sequence[Request]) -> State:
@@ -73,7 +75,7 @@ class DiffusionSampler:
         """
         config, device = config_of(model), model.device
         settings = [settings_of(model, request) for request in requests]
-        wishes = [understood(config, request.prompt) for request in requests]
+        wishes = [understood(model, request.prompt) for request in requests]
         levels = [ways(config, each, wish) for each, wish in zip(settings, wishes, strict=True)]
         shape = (config.net.in_channels, config.net.sample_size, config.net.sample_size)
         begun = [
@@ -110,7 +112,7 @@ class DiffusionSampler:
                 part, said[rows] = stepped(model, {name: leaf[rows] for name, leaf in state.items()}, CODES[code])
                 for name, leaf in part.items():
                     moved[name][rows] = leaf
-        return moved, told(moved, said)
+        return moved, told(model, moved, said)
 
 
 def stepped(model: Model[Net], state: State, name: str) -> tuple[State, Tensor]:
@@ -121,7 +123,9 @@ def stepped(model: Model[Net], state: State, name: str) -> tuple[State, Tensor]:
     """
     labels = state["label"] if config_of(model).net.num_classes else None
     guidance = Guidance(*(state[part] for part in ("scale", "low", "high", "rescale")))
-    denoise = within_range(guided(model, labels, guidance))
+    denoise = guided(model, labels, guidance)
+    if codec_of(model) is None:
+        denoise = within_range(denoise)
     if not bool(state["mask"].all()):
         denoise = kept_outside(denoise, state["known"], state["mask"])
     trail = Trail(**{part: state[part] for part in TRAIL})
@@ -131,20 +135,38 @@ def stepped(model: Model[Net], state: State, name: str) -> tuple[State, Tensor]:
     return state | {part: getattr(trail, part) for part in TRAIL}, said
 
 
-def told(state: State, said: Tensor) -> list[Chunk]:
+def told(model: Model[Net], state: State, said: Tensor) -> list[Chunk]:
     """What to show of each row: the picture at its end, a preview where asked for, or how far it is."""
+    totals, at = (state["levels"] > 0).sum(1), state["at"]
+    ended = at == totals
+    shown = ended | ((state["previews"] > 0) & (at % state["previews"].clamp(min=1) == 0))
+    seen = torch.where(ended[:, None, None, None], state["x"], said)[shown]
+    pictures = iter(pictures_of(model, seen))
     chunks: list[Chunk] = []
-    totals = (state["levels"] > 0).sum(1).tolist()
-    for row, (at, total, every) in enumerate(
-        zip(state["at"].tolist(), totals, state["previews"].tolist(), strict=True)
-    ):
-        info = {"step": at, "steps": total}
-        if at == total:
-            chunks.append(Chunk(row, to_picture(state["x"][row]), done=True, reason="stop", info=info))
-        else:
-            shown = to_picture(said[row]) if every and at % every == 0 else None
-            chunks.append(Chunk(row, shown, info=info))
+    for row, (step, total, show) in enumerate(zip(at.tolist(), totals.tolist(), shown.tolist(), strict=True)):
+        info, done = {"step": step, "steps": total}, step == total
+        picture = next(pictures) if show else None
+        chunks.append(Chunk(row, picture, done=done, reason="stop" if done else None, info=info))
     return chunks
+
+
+def codec_of(model: Model[Net]) -> LatentCodec | None:
+    """What makes pictures of that which the net learned, where that is no pictures.
+
+    Raises:
+        ModelError: The part is none that the net could have learned from.
+    """
+    codec = model.parts.get("codec")
+    if codec is None or isinstance(codec, LatentCodec):
+        return codec
+    raise ModelError("this codec makes no latents", value=type(codec).__name__, fix="give the model an autoencoder")
+
+
+def pictures_of(model: Model[Net], x: Tensor) -> list[Any]:
+    """Pictures of Pillow, of what the net works on."""
+    codec = codec_of(model)
+    images = x if codec is None or not len(x) else codec.images(x)
+    return [to_picture(image) for image in images]
 
 
 def noise_of(seed: int, step: int, shape: tuple[int, ...]) -> Tensor:
@@ -199,21 +221,25 @@ def guidance_scale(model: Model[Net], settings: DiffusionSettings, wish: Wish) -
     return settings.guidance_scale if wish.named else 1.0
 
 
-def understood(config: DiffusionConfig, prompt: Any) -> Wish:
-    """A prompt's class and pictures.
+def understood(model: Model[Net], prompt: Any) -> Wish:
+    """A prompt's class and pictures; of a model of latents, the pictures' latents.
 
     Raises:
         InputError: It holds what the model does not know, or pictures of another size.
     """
+    config, codec = config_of(model), codec_of(model)
     net, given = config.net, parts_of(prompt, ("label", "image", "mask"))
-    label = given.get("label")
+    channels, factor = (net.in_channels, 1) if codec is None else (codec.channels, codec.factor)
+    label, side = given.get("label"), net.sample_size * factor
     wish = Wish(label_of(label, net.num_classes, config.classes, null_label(config)), label not in (None, ""))
     if "image" in given:
-        wish = replace(wish, image=fitting(given["image"], net.in_channels, net.sample_size))
+        image = fitting(given["image"], channels, side)
+        wish = replace(wish, image=image if codec is None else codec.moments(image[None])[0][0].cpu())
     if "mask" in given:
         if wish.image is None:
             raise InputError("a mask without its picture", fix='give "image" too')
-        wish = replace(wish, mask=(fitting(given["mask"], 1, net.sample_size, "mask") > 0).float())
+        mask = (fitting(given["mask"], 1, side, "mask") > 0).float()
+        wish = replace(wish, mask=F.max_pool2d(mask, factor))  # a place is made anew where any of its pixels is
     return wish
 
 
