@@ -7,11 +7,12 @@ import torch
 from PIL import ExifTags, Image
 
 from makar.app import api
-from makar.app.pictures import KEY, opened
+from makar.app.pictures import opened
 from makar.core.errors import InputError
 from makar.core.nouns import Model
 from makar.families.diffusion.config import DiffusionConfig
 from makar.families.diffusion.family import FAMILY
+from makar.recipes.provenance import ROWS
 
 NET = {
     "kind": "unet", "sample_size": 8, "in_channels": 3, "num_classes": 2, "block_out_channels": [8],
@@ -34,7 +35,7 @@ def test_a_picture_carries_what_made_it(painter, place, call):
     assert done.out.strip() == "one.png"
     with Image.open(place / "one.png") as picture:
         assert picture.size == (8, 8)
-        (row,) = json.loads(picture.text[KEY])
+        (row,) = json.loads(picture.text[ROWS])
     assert (row["prompt"], row["seed"], row["settings"]["steps"]) == ("cat", 3, 2)
     again = api.generate(painter, "cat", seed=3)[0].data
     with Image.open(place / "one.png") as picture:
@@ -45,7 +46,7 @@ def test_several_are_a_grid_or_a_folder(painter, place, call):
     call("generate", painter, "dog", "--count", "4", "--out", "grid.png")
     with Image.open(place / "grid.png") as picture:
         assert picture.size == (16, 16)
-        assert [row["seed"] for row in json.loads(picture.text[KEY])] == [0, 1, 2, 3]
+        assert [row["seed"] for row in json.loads(picture.text[ROWS])] == [0, 1, 2, 3]
     done = call("generate", painter, "dog", "--count", "2", "--out", "many", "--set", "sampler=euler", "--json")
     assert json.loads(done.out) == ["many/0000.png", "many/0001.png"]
 

@@ -10,7 +10,7 @@ from makar.engine.load import open_model
 from makar.engine.run import Engine
 from makar.recipes.assemble import assemble
 from makar.recipes.execute import train
-from makar.recipes.images import write_grid
+from makar.recipes.images import grid_of
 from makar.recipes.load import load_recipe
 from makar.recipes.plan import plan
 from makar.recipes.run import Workspace
@@ -127,9 +127,7 @@ def test_a_language_model_learns_no_pictures(file, tmp_path):
         plan(load_recipe(file), "noise", Workspace(tmp_path))
 
 
-def test_a_grid_holds_every_picture(tmp_path):
-    pictures = [Image.new("L", (2, 3), value) for value in (10, 20, 30)]
-    write_grid(pictures, tmp_path / "grid.png")
-    with Image.open(tmp_path / "grid.png") as grid:
-        assert grid.size == (4, 6)
-        assert [grid.getpixel(place) for place in ((0, 0), (2, 0), (0, 3), (2, 3))] == [10, 20, 30, 0]
+def test_a_grid_holds_every_picture():
+    grid = grid_of([Image.new("L", (2, 3), value) for value in (10, 20, 30)])
+    assert grid.size == (4, 6)
+    assert [grid.getpixel(place) for place in ((0, 0), (2, 0), (0, 3), (2, 3))] == [10, 20, 30, 0]

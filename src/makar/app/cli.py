@@ -124,7 +124,9 @@ def train(
 
 @app.command()
 def generate(
-    model: ModelName,
+    model: Annotated[
+        str | None, typer.Argument(metavar="MODEL", help="A run, a model folder, or a known name: smollm2.")
+    ] = None,
     prompt: Annotated[
         str | None, typer.Argument(metavar="PROMPT", help="What it continues, or answers; - is stdin.")
     ] = None,
@@ -141,7 +143,9 @@ def generate(
     edit: Annotated[
         list[str] | None, typer.Option(metavar="+NAME", help="Go along a direction: +NAME, -NAME=1.5; repeatable.")
     ] = None,
-    prompts: Annotated[Path | None, typer.Option("--from", metavar="FILE", help="One prompt a line.")] = None,
+    prompts: Annotated[
+        Path | None, typer.Option("--from", metavar="FILE", help="One prompt a line; or a PNG to make again.")
+    ] = None,
     temperature: Annotated[float | None, typer.Option(help="0 takes the likeliest token.")] = None,
     top_p: Annotated[float | None, typer.Option(help="Keep the likeliest tokens up to this probability.")] = None,
     top_k: Annotated[int | None, typer.Option(help="Keep this many of the likeliest tokens.")] = None,
@@ -157,9 +161,17 @@ def generate(
     json: Json = False,
 ) -> None:
     """Write or draw with a model: the same seed gives the same text, the same picture."""
-    from makar.app import api, pictures, terminal
+    from makar.app import api, pictures, present, terminal
     from makar.core.errors import InputError
+    from makar.interop.known import find_model
 
+    if prompts is not None and prompts.suffix.lower() == ".png":
+        from makar.app.again import again
+
+        terminal.emit(again(prompts, model, out, terminal.say(quiet=False)), present.again_text, as_json=json)
+        return
+    if model is None:
+        raise InputError("no model named", where="makar generate", fix="name a run, a model folder or a known name")
     given = {
         "temperature": temperature,
         "top_p": top_p,
@@ -177,7 +189,7 @@ def generate(
     if api.makes_pictures(opened):
         files = pictures.draw(
             opened, asked, count=count, seed=seed, out=out, images=image or (), mask=mask, edits=edit or (),
-            settings=settings,
+            settings=settings, name=model, folder=find_model(model),
         )  # fmt: skip
         terminal.emit([str(file) for file in files], "\n".join, as_json=json)
         return
@@ -215,17 +227,23 @@ def evaluate(
     data: Annotated[Path | None, typer.Option(metavar="DIR", help="A dataset; the run's own if not said.")] = None,
     suite: Annotated[list[str] | None, typer.Option(metavar="NAME", help="Only this; repeatable.")] = None,
     tasks: Annotated[Path | None, typer.Option(metavar="FILE", help="Ask these: JSON lines, see the docs.")] = None,
-    documents: Annotated[int | None, typer.Option(help="Score so many documents, rows or questions.")] = None,
+    documents: Annotated[int | None, typer.Option(help="Score so many documents, rows, questions, pictures.")] = None,
+    samples: Annotated[int | None, typer.Option(help="Let the model make so many, to compare with real ones.")] = None,
+    features: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Compare pictures by this network: Inception, as TorchScript.")
+    ] = None,
+    importance: Annotated[int | None, typer.Option(help="Samples of a VAE's bound, for each picture.")] = None,
     reference: Annotated[
         str | None, typer.Option(metavar="MODEL", help="On pairs: which answer gained more over this model.")
     ] = None,
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Measure a model on what it has never seen: text, prompts or pairs."""
+    """Measure a model on what it has never seen: text, prompts, pairs or pictures."""
     from makar.app import api, present, terminal
 
     given = {"suites": suite or None, "documents": documents, "tasks": tasks, "reference": reference}
+    given |= {"samples": samples, "features": features, "importance": importance}
     options = {name: value for name, value in given.items() if value is not None}
     report = api.evaluate(model, data, say=terminal.say(quiet=quiet), **options)
     terminal.emit(report, present.report_text, as_json=json)

@@ -258,6 +258,33 @@ def inspect_gguf(path: Path, found: Findings) -> None:
     inspect_file(path, found)
 
 
+def inspect_picture(path: Path, found: Findings) -> None:
+    """A PNG file: whether a byte of it has changed, what it says made it, and who signed that."""
+    from makar.codecs import png, signing
+    from makar.recipes.provenance import ROWS, read_provenance
+
+    data, signature = path.read_bytes(), signing.Signature("none")
+    try:
+        signs = png.MANIFEST in [kind for kind, _ in png.chunks(data)]
+    except ValueError as fault:
+        found.faults.append(f"{path}: the file is damaged: {fault}; copy it again")
+        signs = png.MANIFEST in data
+    if signs:
+        signature = signing.signature_of(data) if signing.available() else signing.Signature("unread")
+    if signature.state == "broken":
+        found.faults.append(f"{path}: the file is not what was signed ({', '.join(signature.faults)}); copy it again")
+    said = {"unread": "pip install 'makar[c2pa]' to check it"}.get(signature.state, signature.by)
+    found.facts |= {"signature": signature.state + (f": {said}" if said else "")}
+    if ROWS in png.texts_of(data):
+
+        def told() -> Facts:
+            source = read_provenance(data, path)
+            return {"pictures": list(source.rows), "made_by": dict(source.made), "recipe": source.recipe or ""}
+
+        found.check(told)
+    inspect_file(path, found)
+
+
 def inspect_recipe(path: Path, found: Findings) -> None:
     """A recipe: whether it reads, and its stages."""
 
@@ -290,6 +317,7 @@ KINDS: Sequence[tuple[str, Callable[[Path], bool], Callable[[Path, Findings], No
     ("model", lambda p: any((p / name).is_file() for name in ("config.json", "model_index.json")), inspect_model),
     ("folder", Path.is_dir, inspect_folder),
     ("tensor file", lambda p: p.suffix == ".safetensors", inspect_tensors),
+    ("picture", lambda p: p.suffix.lower() == ".png", inspect_picture),
     ("GGUF file", lambda p: p.suffix == ".gguf", inspect_gguf),
     ("recipe", lambda p: p.suffix == ".toml", inspect_recipe),
     ("file", lambda p: True, inspect_file),  # noqa: ARG005

@@ -1,26 +1,22 @@
 """Pictures in and out of the command line: opened with care, written with what made them."""
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from makar.core.errors import InputError
-from makar.core.files import file_atomic
+from makar.core.files import sha256
 
 if TYPE_CHECKING:
     from makar.core.nouns import Model
     from makar.data.config import PictureOptions
     from makar.engine.run import Answer
 
-KEY = "makar"
-"""The text chunk of a PNG file that says how the picture came to be, as JSON."""
-
 
 def draw(
     model: "Model[Any]", asked: Sequence[str], *,
     count: int, seed: int, out: Path | None, images: Sequence[Path] = (), mask: Path | None = None,
-    edits: Sequence[str] = (), settings: Mapping[str, Any],
+    edits: Sequence[str] = (), settings: Mapping[str, Any], name: str = "", folder: Path | None = None,
 ) -> list[Path]:  # fmt: skip
     """Make pictures and write them.
 
@@ -34,6 +30,8 @@ def draw(
         mask: Where to make it anew.
         edits: Directions to go, as "+NAME" or "-NAME=1.5".
         settings: Fields of the family's settings.
+        name: What the model is called, and `folder` where it lies; both go into the files.
+        folder: Of the model.
 
     Returns:
         The files.
@@ -43,13 +41,16 @@ def draw(
     """
     from makar.app import api
     from makar.data.pictures import need_pillow
+    from makar.recipes.provenance import maker
 
     need_pillow()
     place, files = checked(out), named(images, mask)
     pictures = {name: opened(path) for name, path in files.items()}
     shares = way(count) if "towards" in files else [None] * count
     said: dict[str, Any] = {name: str(path) for name, path in files.items()}
+    said |= {"files": {name: sha256(path) for name, path in files.items()}} if files else {}
     said |= {"edit": list(edits)} if edits else {}
+    made, recipe = maker(model, name, folder)
     rows = [
         {"prompt": label, **said, **({} if share is None else {"share": share}), "seed": seed + k,
          "settings": {**model.generation, **settings}}
@@ -57,10 +58,11 @@ def draw(
     ]  # fmt: skip
     if "towards" not in files:
         prompts = [given(label, pictures, edits) for label in asked]
-        return deliver(api.generate(model, prompts, count=count, seed=seed, **settings), rows, place)
+        answers = api.generate(model, prompts, count=count, seed=seed, **settings)
+        return deliver(answers, rows, place, made, recipe)
     on_the_way = [{**pictures, "towards": (pictures["towards"], share)} for share in shares]
     prompts = [given(label, there, edits) for label in asked for there in on_the_way]
-    return deliver(api.generate(model, prompts, seed=seed, **settings), rows, place)
+    return deliver(api.generate(model, prompts, seed=seed, **settings), rows, place, made, recipe)
 
 
 def named(images: Sequence[Path], mask: Path | None) -> dict[str, Path]:
@@ -125,35 +127,35 @@ def checked(out: Path | None) -> Path:
     return out
 
 
-def deliver(answers: "Sequence[Answer]", rows: Sequence[Mapping[str, Any]], out: Path) -> list[Path]:
+def deliver(
+    answers: "Sequence[Answer]",
+    rows: Sequence[Mapping[str, Any]],
+    out: Path,
+    made: Mapping[str, Any],
+    recipe: str | None = None,
+) -> list[Path]:
     """Write pictures: each into a folder by its number, or all into one file as a grid.
 
     Args:
-        answers: Whose `data` is a picture of Pillow.
-        rows: For each what made it (prompt, seed, settings, model); it goes into the file.
+        answers: Whose `data` is a picture of Pillow; made in one batch.
+        rows: For each what it was made of (prompt, seed, settings); it goes into the file.
         out: A folder, or a file that ends in .png.
+        made: What made them all: model, weights, versions.
+        recipe: Of the model's run.
 
     Returns:
         The files.
     """
     from makar.recipes.images import grid_of
+    from makar.recipes.provenance import Provenance, write_picture
 
     pictures = [answer.data for answer in answers]
+    batch = {"rows": len(pictures), "first": 0}
     if out.suffix.lower() == ".png" and not out.is_dir():
-        write(grid_of(pictures), rows, out)
+        write_picture(grid_of(pictures), Provenance(rows, {**made, "batch": batch}, recipe), out)
         return [out]
     out.mkdir(exist_ok=True)
     files = [out / f"{number:04d}.png" for number in range(len(pictures))]
-    for picture, row, file in zip(pictures, rows, files, strict=True):
-        write(picture, [row], file)
+    for number, (picture, row, file) in enumerate(zip(pictures, rows, files, strict=True)):
+        write_picture(picture, Provenance([row], {**made, "batch": {**batch, "first": number}}, recipe), file)
     return files
-
-
-def write(picture: Any, rows: Sequence[Mapping[str, Any]], place: Path) -> None:
-    """One PNG file, whole or absent, that carries what made it."""
-    from PIL.PngImagePlugin import PngInfo
-
-    info = PngInfo()
-    info.add_text(KEY, json.dumps(list(rows), ensure_ascii=False))
-    with file_atomic(place) as file:
-        picture.save(file, format="PNG", pnginfo=info)

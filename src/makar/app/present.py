@@ -7,6 +7,7 @@ from makar.app.terminal import plain
 from makar.core.errors import shorten
 
 if TYPE_CHECKING:
+    from makar.app.again import Again
     from makar.app.anomaly import Score
     from makar.app.feedback import Session
     from makar.app.look import Inspection, RunState
@@ -100,6 +101,13 @@ def report_text(report: "Report") -> str:
         ]
         parts.append(table([(section.title, *columns), *rows]))
     return "\n\n".join(parts)
+
+
+def again_text(made: "Again") -> str:
+    """What became of a picture that was made again."""
+    if not made.different:
+        return f"{made.file}: equal to the first one, bit for bit"
+    return f"{made.file}: {made.different} pixels differ from the first one's, by {made.farthest} levels at most"
 
 
 def runs_text(found: "Sequence[RunState]") -> str:

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 from torch import Tensor
@@ -10,13 +9,13 @@ from torch import Tensor
 from makar.codecs.pixels import to_picture
 from makar.core.config import Config
 from makar.core.errors import RecipeError
-from makar.core.files import file_atomic
 from makar.core.nouns import Model, Request, Source, Verdict, Watch
 from makar.data.config import Augment
 from makar.data.dataset import Dataset
 from makar.data.pixels import Pixels, PixelShards, kept_pixels
 from makar.data.stacked import COLOURS, Stacked
 from makar.engine.run import Engine
+from makar.recipes.provenance import Provenance, maker, write_picture
 from makar.recipes.recipe import DataConfig
 from makar.recipes.run import Run, Workspace
 from makar.recipes.text import Say, counts, open_dataset
@@ -143,12 +142,20 @@ def picture_samples(
     assert model.family.sampler is not None
     model.family.sampler.start(model, requests)
 
+    plain = settings.model_dump(mode="json")
+    rows = [
+        {"held": place} if held else {"prompt": each.prompt, "seed": each.seed, "settings": plain}
+        for place, each in enumerate(requests)
+    ]
+
     def look(step: int, model: Model[Any]) -> Verdict:
         pictures = [answer.data for answer in Engine(model).generate(requests)]
         if held:
             pictures = [each for pair in zip(map(to_picture, held), pictures, strict=True) for each in pair]
         place = run.samples / f"step-{step:08d}.png"
-        write_grid(pictures, place)
+        made, recipe = maker(model, str(run.folder), run.folder / "model")
+        batch = {"rows": len(requests), "first": 0}
+        write_picture(grid_of(pictures), Provenance(rows, {**made, "step": step, "batch": batch}, recipe), place)
         say(f"samples at step {step}: {place}")
         return Verdict()
 
@@ -167,14 +174,3 @@ def grid_of(pictures: Sequence[Any]) -> Any:
     for number, picture in enumerate(pictures):
         grid.paste(picture, (number % columns * wide, number // columns * high))
     return grid
-
-
-def write_grid(pictures: Sequence[Any], place: Path) -> None:
-    """Pictures of one size in rows, as one PNG file.
-
-    Args:
-        pictures: Of Pillow.
-        place: The file.
-    """
-    with file_atomic(place) as file:
-        grid_of(pictures).save(file, format="PNG")
