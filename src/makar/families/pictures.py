@@ -94,3 +94,14 @@ def edits_of(edits: str | Sequence[str], known: Sequence[str]) -> list[tuple[str
             raise InputError("the model knows no such direction", where="edit", value=match["name"], fix=fix)
         found.append((match["name"], float(match["strength"] or 1) * (1 if match["sign"] == "+" else -1)))
     return found
+
+
+def between(one: Float[Tensor, " size"], other: Float[Tensor, " size"], share: float) -> Float[Tensor, " size"]:
+    """From one code towards another along the arc: on a straight line codes would be shorter than any that is drawn.
+
+    Paper: arXiv 1609.04468, section 2.1.
+    """
+    angle = ((one @ other) / (one.norm() * other.norm()).clamp(min=1e-12)).clamp(-1, 1).acos()
+    if float(angle.sin()) < 1e-4:  # noqa: PLR2004 - alike or opposite: no arc, or many
+        return (1 - share) * one + share * other
+    return (((1 - share) * angle).sin() * one + (share * angle).sin() * other) / angle.sin()

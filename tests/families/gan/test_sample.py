@@ -9,8 +9,9 @@ from makar.core.errors import InputError, ModelError
 from makar.core.nouns import Request
 from makar.engine.run import Engine
 from makar.families.diffusion.settings import DiffusionSettings
-from makar.families.gan.codes import between, directions, latent_of, middle
+from makar.families.gan.codes import directions, latent_of, middle
 from makar.families.gan.settings import GanSettings
+from makar.families.pictures import between
 from tests.families.gan.conftest import make
 
 

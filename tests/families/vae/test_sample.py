@@ -9,9 +9,9 @@ from makar.core.errors import InputError, ModelError
 from makar.core.nouns import Chunk, Codec, Request
 from makar.engine.run import Engine
 from makar.families.diffusion.settings import DiffusionSettings
+from makar.families.pictures import between
 from makar.families.vae.codec import VaeCodec
 from makar.families.vae.found import DIRECTIONS
-from makar.families.vae.sample import between
 from makar.families.vae.settings import VaeSettings
 from tests.families.vae.conftest import NETS, make
 

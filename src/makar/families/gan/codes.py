@@ -1,6 +1,5 @@
 """The latent space: what pictures are made from, its middle, and directions in it that have names."""
 
-import math
 from collections.abc import Mapping
 
 import torch
@@ -31,15 +30,6 @@ Code = Float[Tensor, "layers size"]
 def latent_of(seed: int, size: int) -> Float[Tensor, " size"]:
     """A picture's latent, from its seed alone."""
     return Rng(seed, 0, torch.zeros(1, dtype=torch.int64)).normal("latent", size)[0]
-
-
-def between(one: Float[Tensor, " size"], other: Float[Tensor, " size"], share: float) -> Float[Tensor, " size"]:
-    """From one latent towards another at constant speed on the sphere that they lie near. Paper: arXiv 1609.04468."""
-    cosine = torch.dot(one, other) / (one.norm() * other.norm())
-    angle = float(cosine.clamp(-1, 1).arccos())
-    if math.sin(angle) < 1e-4:
-        return one + share * (other - one)
-    return (math.sin((1 - share) * angle) * one + math.sin(share * angle) * other) / math.sin(angle)
 
 
 def drawn_codes(net: Gan, label: int | None, rows: int = DRAWN) -> Float[Tensor, "rows layers size"]:

@@ -11,10 +11,10 @@ from makar.core.errors import InputError, ModelError
 from makar.core.nouns import Chunk, Model, Request, State
 from makar.core.random import Rng
 from makar.families.gan.build import Gan, config_of
-from makar.families.gan.codes import Code, between, directions, latent_of, middle
+from makar.families.gan.codes import Code, directions, latent_of, middle
 from makar.families.gan.invert import Search, begun, stepped
 from makar.families.gan.settings import GanSettings
-from makar.families.pictures import edits_of, fitting, label_of, parts_of
+from makar.families.pictures import between, edits_of, fitting, label_of, parts_of
 
 SEARCH = ("code", "mean", "spread", "first", "second")
 

@@ -13,7 +13,7 @@ from makar.core.config import parse
 from makar.core.errors import InputError, ModelError
 from makar.core.nouns import Chunk, Model, Request, State
 from makar.core.random import Rng
-from makar.families.pictures import edits_of, fitting, label_of, parts_of
+from makar.families.pictures import between, edits_of, fitting, label_of, parts_of
 from makar.families.vae.found import directions_of
 from makar.families.vae.likelihood import middle, shown
 from makar.families.vae.net import Vae, config_of
@@ -91,18 +91,6 @@ def codes_of_pictures(model: Model[Vae], wishes: Sequence["Wish"]) -> list[list[
         return [[] for _ in wishes]
     codes = model.net.code_of(shown(config_of(model), torch.stack(pictures).to(model.device)))
     return [list(part) for part in codes.split(counts)]
-
-
-def between(first: Code, second: Code, share: float) -> Code:
-    """From one code to another along the arc: on a straight line the codes would be shorter than any that is drawn.
-
-    Paper: arXiv 1609.04468, section 2.1.
-    """
-    lengths = first.norm() * second.norm()
-    angle = ((first @ second) / lengths.clamp(min=1e-12)).clamp(-1, 1).acos()
-    if float(angle.sin()) < 1e-4:  # noqa: PLR2004 - alike or opposite: no arc, or many
-        return (1 - share) * first + share * second
-    return (((1 - share) * angle).sin() * first + (share * angle).sin() * second) / angle.sin()
 
 
 def settings_of(model: Model[Vae], request: Request) -> VaeSettings:
