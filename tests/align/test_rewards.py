@@ -26,6 +26,12 @@ def test_rhyme_counts_lines_and_wants_different_ends():
     assert value("rhyme", "the high\nthe sky\n" * 4) == pytest.approx(2 / 8)
 
 
+def test_a_rhyme_that_others_use_too_is_worth_less():
+    (reward,) = make_rewards({"rhyme": {"fresh": True}})
+    cases = [Case("", text) for text in ("I see\nthe sea", "to me\nand thee", "of me\nand we", "house\ntable")]
+    assert earn([reward], cases)["rhyme"] == [1.0, pytest.approx(0.75), pytest.approx(0.75), 0.0]
+
+
 def test_meter_wants_a_poem():
     poem = "The curfew tolls the knell of parting day,\nThe lowing herd winds slowly o'er the lea,\n"
     poem += "The ploughman homeward plods his weary way,\nAnd leaves the world to darkness and to me.\n"

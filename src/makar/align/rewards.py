@@ -19,7 +19,7 @@ from makar.data.ask_text import POEM_REQUESTS
 from makar.measure.pronounce import words
 from makar.measure.text import plain_words
 from makar.measure.topic import asked_for, holds, inflections
-from makar.measure.verse import SHORTEST, meters_of, rhymes_of
+from makar.measure.verse import SHORTEST, meters_of, rhymes_in
 
 
 @dataclass(frozen=True)
@@ -72,20 +72,29 @@ def verse_lines(case: Case) -> list[list[str]]:
     return [found for line in case.answer.splitlines() if (found := words(line))]
 
 
-def rhyme(scheme: Literal["rhymed", "couplet", "alternating", "enclosed"] = "rhymed") -> Judge:
+def rhyme(scheme: Literal["rhymed", "couplet", "alternating", "enclosed"] = "rhymed", *, fresh: bool = False) -> Judge:
     """The share of lines that rhyme, times the share of different words at their ends: one rhyme all along is dull.
 
     Args:
         scheme: With a line at most three away, or one, two or three away.
+        fresh: Whether a rhyming line counts only for its part among all answers judged beside it that rhyme on its
+            word. Without this, rhymes on "me" and "thee" are found first, and then stand in every poem.
     """
 
-    def rule(case: Case) -> float:
-        lines = verse_lines(case)
-        if not lines:
-            return 0.0
-        return rhymes_of(lines)[scheme] / len(lines) * len({line[-1] for line in lines}) / len(lines)
+    def judge(cases: Sequence[Case]) -> list[float]:
+        poems = [verse_lines(case) for case in cases]
+        rhymed = [
+            [line[-1] for line, found in zip(lines, rhymes_in(lines), strict=True) if scheme in found]
+            for lines in poems
+        ]
+        users = Counter(word for ends in rhymed for word in set(ends))
+        worth = [sum(1 / users[word] for word in ends) if fresh else len(ends) for ends in rhymed]
+        return [
+            earned / len(lines) * len({line[-1] for line in lines}) / len(lines) if lines else 0.0
+            for earned, lines in zip(worth, poems, strict=True)
+        ]
 
-    return each(rule)
+    return judge
 
 
 def meter() -> Judge:

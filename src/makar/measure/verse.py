@@ -136,6 +136,11 @@ def shuffled(poems: Sequence[str], seed: int) -> list[str]:
 
 def rhymes_of(lines: Sequence[Sequence[str]]) -> Counter[str]:
     """How many lines of a poem have a rhyme at each distance, or one by spelling only."""
+    return Counter(name for each in rhymes_in(lines) for name in (each - {"guessed"} or each))
+
+
+def rhymes_in(lines: Sequence[Sequence[str]]) -> list[set[str]]:
+    """Of each line of a poem, at which distances it has a rhyme, and whether one by spelling."""
     ends = [line[-1] for line in lines]
     found: list[set[str]] = [set() for _ in ends]
     for i in range(len(ends)):
@@ -144,7 +149,7 @@ def rhymes_of(lines: Sequence[Sequence[str]]) -> Counter[str]:
                 labels = {name, "rhymed"} if kind == "perfect" else {"guessed"}
                 found[i] |= labels
                 found[i - distance] |= labels
-    return Counter(name for each in found for name in (each - {"guessed"} or each))
+    return found
 
 
 @lru_cache(maxsize=1 << 16)
