@@ -28,7 +28,7 @@ def test_rhyme_counts_lines_and_wants_different_ends():
 
 def test_a_rhyme_that_others_use_too_is_worth_less():
     (reward,) = make_rewards({"rhyme": {"fresh": True}})
-    cases = [Case("", text) for text in ("I see\nthe sea", "to me\nand thee", "of me\nand we", "house\ntable")]
+    cases = [Case("", text) for text in ("a tree\nthe sea", "to me\nand thee", "of me\nand we", "house\ntable")]
     assert earn([reward], cases)["rhyme"] == [1.0, pytest.approx(0.75), pytest.approx(0.75), 0.0]
 
 
