@@ -152,6 +152,7 @@ def picture_samples(
         pictures = [answer.data for answer in Engine(model).generate(requests)]
         if held:
             pictures = [each for pair in zip(map(to_picture, held), pictures, strict=True) for each in pair]
+        run.samples.mkdir(exist_ok=True)
         place = run.samples / f"step-{step:08d}.png"
         made, recipe = maker(model, str(run.folder), run.folder / "model")
         batch = {"rows": len(requests), "first": 0}
