@@ -14,7 +14,7 @@ from makar.codecs import signing
 from makar.codecs.png import encoded, texts_of
 from makar.core.errors import InputError, UserError
 from makar.core.files import write_atomic
-from makar.core.nouns import Model
+from makar.core.nouns import LatentCodec, Model
 from makar.core.tensors import hash_tensors
 
 ROWS, MADE, RECIPE = "makar", "makar-made", "makar-recipe"
@@ -61,7 +61,9 @@ def weights_hash(model: Model[Any]) -> str:
     tensors = dict(model.net.state_dict())
     for name, part in model.parts.items():
         net = part.net if isinstance(part, Model) else part
-        if isinstance(net, nn.Module):
+        if isinstance(part, LatentCodec):
+            tensors[name] = torch.tensor(list(bytes.fromhex(part.hash())), dtype=torch.uint8)
+        elif isinstance(net, nn.Module):
             tensors |= {f"{name}/{inner}": tensor for inner, tensor in net.state_dict().items()}
     return hash_tensors(tensors)
 
