@@ -26,6 +26,8 @@ def test_a_set_is_at_no_distance_from_itself_and_the_order_does_not_matter():
     first, second = rows(300, 8, 0), rows(200, 8, 1, 2.0, 1.0)
     assert frechet_distance(first, first) == pytest.approx(0, abs=1e-9)
     assert frechet_distance(first, second) == pytest.approx(frechet_distance(second, first))
+    few = rows(20, 64, 2, 5.0)  # fewer rows than dimensions: most of what is shared is rounding
+    assert frechet_distance(few, few) == pytest.approx(0, abs=1e-8)
 
 
 def test_it_is_what_the_definition_says():

@@ -10,7 +10,17 @@ from makar.core.config import Config
 from makar.data.chats import Kind
 
 MeasuredSuite = Literal[
-    "likelihood", "variety", "verbatim", "verse", "answers", "pairs", "fidelity", "agreement", "copies", "modes"
+    "likelihood",
+    "variety",
+    "verbatim",
+    "verse",
+    "answers",
+    "pairs",
+    "fidelity",
+    "agreement",
+    "copies",
+    "modes",
+    "reconstruction",
 ]
 AskedSuite = Literal["piqa", "mmlu", "bbq", "crows-pairs", "stereoset", "truthfulqa", "tasks"]
 Suite = Literal[MeasuredSuite, AskedSuite]
@@ -20,6 +30,7 @@ KINDS: Mapping[MeasuredSuite, tuple[Kind | Literal["image"], ...]] = {
     "agreement": ("image",),
     "copies": ("image",),
     "modes": ("image",),
+    "reconstruction": ("image",),
     "likelihood": ("text", "image"),
     "variety": ("text",),
     "verbatim": ("text",),

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from makar.core.errors import ModelError
@@ -43,7 +43,7 @@ class FeatureNetwork:
         return torch.cat([self.see(values_of(some)).float() for some in pictures.split(BATCH)])
 
 
-def values_of(pictures: Tensor) -> Images:
+def values_of(pictures: UInt8[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
     """Bytes as values in -1 to 1."""
     return pictures.float().div(127.5).sub(1)
 

@@ -123,7 +123,10 @@ def plain(model: Model[Any]) -> Scoring:
     def nats(images: Tensor, labels: Tensor | None, rng: Rng) -> Tensor:
         return summed(model, score, images, labels, rng)
 
-    return Scoring(note, nats, lambda found: -found / (values * math.log(2)))
+    def bits(found: Tensor) -> Tensor:
+        return -found / (values * math.log(2))
+
+    return Scoring(note, nats, bits)
 
 
 def summed(model: Model[Any], score: Any, images: Tensor, labels: Tensor | None, rng: Rng) -> Tensor:

@@ -10,9 +10,13 @@ from makar.evaluate.config import KINDS, EvaluateOptions, MeasuredSuite, Suite
 from makar.evaluate.held import fitting, measurable
 from makar.evaluate.modes import modes_section
 from makar.evaluate.picture_likelihood import can_score, picture_likelihood_section
+from makar.evaluate.picture_returned import reconstruction_section
 from makar.evaluate.picture_suites import agreement_section, copies_section, fidelity_section, samples_sheet
 from makar.evaluate.pictures import PictureMaterial, Say
 from makar.evaluate.report import Report, Section
+
+MADE: frozenset[MeasuredSuite] = frozenset(("fidelity", "agreement", "copies", "modes"))
+"""Suites that look at what a model makes by itself."""
 
 
 def evaluate_pictures(
@@ -47,9 +51,11 @@ def evaluate_pictures(
             found[suite] = agreement_section(material)
         elif suite == "modes":
             found[suite] = modes_section(material)
+        elif suite == "reconstruction":
+            found[suite], sheets["reconstructions"] = reconstruction_section(material)
         else:
             found[suite], sheets["neighbours"] = copies_section(material)
-    if set(suites) - {"likelihood"}:
+    if set(suites) & MADE:
         sheets["samples"] = samples_sheet(material.samples)
     return Report(
         model=name,
@@ -58,7 +64,7 @@ def evaluate_pictures(
         settings={
             **options.model_dump(mode="json"),
             "suites": suites,
-            "samples": len(material.samples) if sheets else None,
+            "samples": len(material.samples) if "samples" in sheets else options.samples,
             "generation": material.settings.model_dump(mode="json"),
         },
         sections=found,
@@ -82,10 +88,13 @@ def measured(suite: Suite) -> MeasuredSuite:
 
 def applicable(model: Model[Any], dataset: Dataset) -> list[MeasuredSuite]:
     """The suites of pictures that a model can be measured by."""
+    only_gives_back = model.family.reconstructs and model.family.log_prob is None  # its codes at random mean nothing
+    makes = model.family.sampler is not None and not only_gives_back
     fits: dict[MeasuredSuite, bool] = {
-        "fidelity": model.family.sampler is not None,
-        "agreement": model.family.sampler is not None and classes_of(model, dataset),
-        "copies": model.family.sampler is not None,
+        "fidelity": makes,
+        "agreement": makes and classes_of(model, dataset),
+        "copies": makes,
+        "reconstruction": model.family.reconstructs,
         "modes": False,  # only of stacked pictures, which a dataset does not say
         "likelihood": can_score(model),
     }
@@ -109,5 +118,8 @@ def check(model: Model[Any], dataset: Dataset, suites: Sequence[MeasuredSuite]) 
     if "agreement" in suites and not classes_of(model, dataset):
         fix = "leave the suite 'agreement' out"
         raise InputError("the model cannot be asked for the classes of this dataset", where=dataset.path, fix=fix)
-    if set(suites) - {"likelihood"} and model.family.sampler is None:
+    if "reconstruction" in suites and not model.family.reconstructs:
+        fix = "leave the suite 'reconstruction' out"
+        raise ModelError("this family gives no pictures back", value=model.family.name, fix=fix)
+    if set(suites) & MADE and model.family.sampler is None:
         raise ModelError("this family cannot generate", value=model.family.name, fix="measure its likelihood alone")

@@ -1,6 +1,6 @@
 """What the suites of pictures measure: what a model makes, real pictures beside it, and a network to compare them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -17,7 +17,7 @@ from makar.core.errors import InputError, ModelError
 from makar.core.nouns import Model, Request
 from makar.data.dataset import Dataset
 from makar.data.pixels import PixelShards, kept_pixels
-from makar.engine.run import Engine
+from makar.engine.run import Answer, Engine
 from makar.evaluate.classifier import ClassifierConfig, classifier_of
 from makar.evaluate.config import EvaluateOptions
 from makar.evaluate.features import FeatureNetwork, own, torchscript, values_of
@@ -106,17 +106,28 @@ class PictureMaterial:
         count = self.options.samples or SAMPLES
         labels = self.asked(count)
         self.say(f"making {count:,} pictures")
-        made: list[Tensor] = []
-        for start in range(0, count, TOGETHER):
-            rows = range(start, min(count, start + TOGETHER))
-            requests = [
-                Request(self.prompt(None if labels is None else int(labels[k])), self.options.seed + k, self.settings)
-                for k in rows
-            ]
-            made += [bytes_of(answer.data, self.shape[0]) for answer in Engine(self.model).generate(requests)]
-            if rows.stop % (5 * TOGETHER) == 0 and rows.stop < count:
-                self.say(f"{rows.stop:,} of {count:,} pictures made")
-        return Pictures(torch.stack(made), labels)
+        asked: list[int | None] = [None] * count if labels is None else labels.tolist()
+        made = self.made([self.prompt(label) for label in asked])
+        return Pictures(torch.stack([bytes_of(answer.data, self.shape[0]) for answer in made]), labels)
+
+    @cached_property
+    def returned(self) -> list[Answer]:
+        """What the model gives back of held-out pictures, the first ones."""
+        few = self.real.pixels[: self.options.samples or SAMPLES]
+        self.say(f"giving back {len(few):,} pictures")
+        return self.made([{"image": values_of(picture)} for picture in few])
+
+    def made(self, prompts: Sequence[Any]) -> list[Answer]:
+        """The pictures of some prompts, some at a time."""
+        found: list[Answer] = []
+        for start in range(0, len(prompts), TOGETHER):
+            some_prompts = prompts[start : start + TOGETHER]
+            seed = self.options.seed + start
+            requests = [Request(each, seed + k, self.settings) for k, each in enumerate(some_prompts)]
+            found += Engine(self.model).generate(requests)
+            if len(found) % (5 * TOGETHER) == 0 and len(found) < len(prompts):
+                self.say(f"{len(found):,} of {len(prompts):,} pictures made")
+        return found
 
     def asked(self, count: int) -> Tensor | None:
         """The class of each sample."""

@@ -43,16 +43,20 @@ def moments(features: Features) -> Moments:
 def frechet_between(first: Moments, second: Moments) -> float:
     """The squared 2-Wasserstein distance of two normal distributions.
 
-    The trace of the root of a product of covariances is taken from the symmetric product with the same eigenvalues, so
-    it stays real where there are fewer rows than dimensions.
+    The trace of the root of a product of covariances is the nuclear norm of the product of their roots: so rounding
+    stays rounding, where there are fewer rows than dimensions too.
 
     Paper: arXiv 1706.08500, eq. 6.
     """
-    values, vectors = torch.linalg.eigh(first.covariance)
-    root = vectors * values.clamp(min=0).sqrt() @ vectors.T
-    shared = torch.linalg.eigvalsh(root @ second.covariance @ root).clamp(min=0).sqrt().sum()
+    shared = torch.linalg.svdvals(root(first.covariance) @ root(second.covariance)).sum()
     apart = (first.mean - second.mean).square().sum()
     return float(apart + first.covariance.trace() + second.covariance.trace() - 2 * shared)
+
+
+def root(covariance: Float[Tensor, "dims dims"]) -> Float[Tensor, "dims dims"]:
+    """The symmetric root."""
+    values, vectors = torch.linalg.eigh(covariance)
+    return vectors * values.clamp(min=0).sqrt() @ vectors.T
 
 
 def frechet_distance(first: Features, second: Features) -> float:
