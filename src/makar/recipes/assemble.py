@@ -29,7 +29,7 @@ from makar.recipes.recipe import Recipe
 from makar.recipes.run import Run, Workspace
 from makar.recipes.space import compares
 from makar.recipes.text import text_rows
-from makar.recipes.walk import latent_walk
+from makar.recipes.walk import WALKS, latent_walk
 from makar.recipes.watches import samples, validation
 from makar.train.config import TrainConfig
 from makar.train.session import Periodic
@@ -155,11 +155,13 @@ def pictured(
     if "generator" in objective.players:  # the losses of a game judge nobody
         steps = recipe.train.steps
         alarm = collapse_alarm(rows.valid, settings, rows=looked, steps=steps, classes=count, seed=recipe.seed)
-        walk = latent_walk(settings, classes=count, seed=recipe.seed, run=run)
-        watches = [Periodic("collapse", alarm, every), Periodic("walk", walk, every)]
+        watches = [Periodic("collapse", alarm, every)]
     else:
         judge = validation(objective, rows.valid, rows=looked, seed=recipe.seed, run=run)
         watches = [Periodic("validation", judge, every)]
+    if model.family.name in WALKS:
+        walk = latent_walk(settings, classes=count, seed=recipe.seed, run=run)
+        watches.append(Periodic("walk", walk, every))
     watches.append(Periodic("samples", show, recipe.watch.sample_every or pace))
     return Made(model, rows.train, objective, watches, rows.identity, rows.facts)
 

@@ -10,6 +10,9 @@ from makar.core.nouns import Model, Request, Verdict, Watch
 from makar.engine.run import Engine
 from makar.recipes.run import Run
 
+WALKS = ("gan", "vae")
+"""Families whose prompts go "towards" another seed."""
+
 STATIONS = 4
 """Pictures of seeds that a walk passes; from the last it comes back to the first."""
 

@@ -50,6 +50,15 @@ def test_the_way_between_two_has_their_ends(images):
     assert way[1] not in ends
 
 
+def test_a_walk_goes_from_seed_to_seed(images):
+    model = make()
+    one, other = (drawn(model, None, seed=seed) for seed in (0, 5))
+    assert drawn(model, {"towards": (5, 0.0)}) == one
+    assert drawn(model, {"towards": (5, 1.0)}) == other
+    assert drawn(model, {"towards": (5, 0.5)}) not in (one, other)
+    assert drawn(model, {"towards": (images[0], 1.0)}) == drawn(model, {"image": images[0]})
+
+
 def test_the_way_is_an_arc():
     first, second = torch.tensor([2.0, 0.0]), torch.tensor([0.0, 2.0])
     assert torch.allclose(between(first, second, 0.5), torch.full((2,), 2**0.5), atol=1e-6)
@@ -94,7 +103,7 @@ def test_a_mixture_draws_from_its_components():
         ({"mask": 1}, "unknown part of a prompt"),
         ({"image": Image.new("L", (9, 8))}, "make it 8x8"),
         ({"image": 3}, "not a picture"),
-        ({"towards": (torch.zeros(1, 8, 8), 0.5)}, 'give "image" too'),
+        ({"towards": (torch.zeros(1, 9, 8), 0.5)}, "make it 8x8"),
         ({"image": torch.zeros(1, 8, 8), "towards": torch.zeros(1, 8, 8)}, "not a picture and a share"),
         ({"image": torch.zeros(1, 8, 8), "towards": (torch.zeros(1, 8, 8), "x")}, "not a picture and a share"),
         ({"edit": "+Bag"}, "knows no directions"),

@@ -26,8 +26,8 @@ class VaeSampler:
     """Implements `core.nouns.Sampler`.
 
     A prompt is None for a picture that was never there, or a table: "image" is given back, varied by the setting
-    `variation`; "towards" is another one and how far to go to it, 0 to 1; "edit" is "+NAME" or a list of such. A
-    chunk's `data` is a picture of Pillow.
+    `variation`; "towards" is another one, or its seed, and how far to go to it, 0 to 1; "edit" is "+NAME" or a list of
+    such. A chunk's `data` is a picture of Pillow.
     """
 
     def start(self, model: Model[Vae], requests: Sequence[Request]) -> State:
@@ -64,13 +64,15 @@ def code_of(model: Model[Vae], request: Request, wish: "Wish", settings: VaeSett
         settings: How.
         known: The codes of its pictures.
     """
-    if not known:
-        code = draw(model, request.seed, settings.temperature)
-    else:
-        code = between(known[0], known[1], wish.share) if len(known) > 1 else known[0]
-        if settings.variation:
-            drawn = draw(model, request.seed, settings.temperature)
-            code = (1 - settings.variation**2) ** 0.5 * code + settings.variation * drawn
+    codes = iter(known)
+    code = draw(model, request.seed, settings.temperature) if wish.image is None else next(codes)
+    if isinstance(wish.towards, Tensor):
+        code = between(code, next(codes), wish.share)
+    elif wish.towards is not None:
+        code = between(code, draw(model, wish.towards, settings.temperature), wish.share)
+    if wish.image is not None and settings.variation:
+        drawn = draw(model, request.seed, settings.temperature)
+        code = (1 - settings.variation**2) ** 0.5 * code + settings.variation * drawn
     for name, strength in wish.edits:
         code = code + strength * directions_of(model)[name].to(code.device)
     return code
@@ -85,8 +87,8 @@ def draw(model: Model[Vae], seed: int, temperature: float) -> Code:
 
 def codes_of_pictures(model: Model[Vae], wishes: Sequence["Wish"]) -> list[list[Code]]:
     """The codes of each row's pictures, all found together."""
-    counts = [len(wish.pictures) for wish in wishes]
-    pictures = [picture for wish in wishes for picture in wish.pictures]
+    given = [[part for part in (wish.image, wish.towards) if isinstance(part, Tensor)] for wish in wishes]
+    counts, pictures = [len(row) for row in given], [picture for row in given for picture in row]
     if not pictures:
         return [[] for _ in wishes]
     codes = model.net.code_of(shown(config_of(model), torch.stack(pictures).to(model.device)))
@@ -111,12 +113,14 @@ class Wish:
     """A prompt, understood.
 
     Args:
-        pictures: None, one to begin from, or that and one to go to.
+        image: A picture to begin from.
+        towards: A picture to go to, or the seed of one.
         share: How far to go.
         edits: Names of directions, with strengths.
     """
 
-    pictures: Sequence[Tensor] = ()
+    image: Tensor | None = None
+    towards: Tensor | int | None = None
     share: float = 0.0
     edits: Sequence[tuple[str, float]] = ()
 
@@ -130,21 +134,20 @@ def understood(model: Model[Vae], prompt: Any) -> Wish:
     net, known = config_of(model).net, tuple(directions_of(model))
     given = parts_of(prompt, ("label", "image", "towards", "edit"))
     label_of(given.get("label"), 0, (), None)
-    pictures, share = [given["image"]] if "image" in given else [], 0.0
+    image, towards, share = None, None, 0.0
+    if "image" in given:
+        image = fitting(given["image"], net.in_channels, net.sample_size)
     if "towards" in given:
-        if not pictures:
-            raise InputError("a picture to go to, and none to go from", fix='give "image" too')
         other, share = pair_of(given["towards"])
-        pictures.append(other)
+        towards = other if isinstance(other, int) else fitting(other, net.in_channels, net.sample_size)
     if "edit" in given and not known:
         what, fix = "this model knows no directions", "train it on pictures of several classes"
         raise InputError(what, where="edit", value=given["edit"], fix=fix)
-    fitted = [fitting(picture, net.in_channels, net.sample_size) for picture in pictures]
-    return Wish(fitted, share, edits_of(given.get("edit", ()), known))
+    return Wish(image, towards, share, edits_of(given.get("edit", ()), known))
 
 
 def pair_of(towards: Any) -> tuple[Any, float]:
-    """Another picture, and how far to go to it.
+    """A picture or a seed, and how far to go to it.
 
     Raises:
         InputError: It is something else.
