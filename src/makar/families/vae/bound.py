@@ -39,7 +39,8 @@ def inferred(net: Vae, images: Images, rng: Rng, samples: int) -> tuple[Inferenc
     """
     noise = rng.normal("code", samples, net.code_size).flatten(0, 1)
     found = net.infer(repeated(net.see(images), samples), noise)
-    return found, net.log_likelihood(found.said, images.repeat_interleave(samples, 0))
+    (shown_again,) = repeated((images,), samples)
+    return found, net.log_likelihood(found.said, shown_again)
 
 
 def log_bound(model: Model[Vae], images: Images, rng: Rng, samples: int) -> Nats:
