@@ -13,7 +13,7 @@ from makar.codecs.png import MANIFEST, chunks, texts_of
 from makar.core.nouns import Model
 from makar.families.diffusion.config import DiffusionConfig
 from makar.families.diffusion.family import FAMILY
-from makar.recipes.provenance import MADE, RECIPE, ROWS, Provenance, maker, read_provenance, write_picture
+from makar.recipes.provenance import MADE, RECIPE, ROWS, Provenance, maker, read_provenance, weights_hash, write_picture
 
 NET = {
     "kind": "unet", "sample_size": 8, "in_channels": 3, "num_classes": 2, "block_out_channels": [8],
@@ -88,6 +88,19 @@ def test_other_weights_are_refused_and_other_versions_said(place, call, monkeypa
     said = []
     module.compare(Provenance(source.rows, {**source.made, "torch": "1.0"}), made, place, said.append)
     assert said == [f"torch was 1.0 and is {torch.__version__}: the picture may differ by rounding"]
+
+
+def test_the_hash_of_weights_covers_what_a_model_is_helped_by(place):
+    from dataclasses import dataclass, replace
+
+    @dataclass
+    class Codec:
+        model: Model
+
+    plain, other = api.load("painter"), api.load(painter(place, "guide", seed=2))
+    found = {weights_hash(plain), weights_hash(replace(plain, parts={"guide": other}))}
+    found |= {weights_hash(replace(plain, parts={"codec": Codec(other)})), weights_hash(other)}
+    assert len(found) == 4
 
 
 @pytest.mark.parametrize(

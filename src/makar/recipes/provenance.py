@@ -59,7 +59,8 @@ def maker(model: Model[Any], name: str, folder: Path | None = None) -> tuple[dic
 def weights_hash(model: Model[Any]) -> str:
     """The SHA-256 of all that a model computes with: its net, and the nets among its parts."""
     tensors = dict(model.net.state_dict())
-    for name, part in model.parts.items():
+    for name, held in model.parts.items():
+        part: Any = getattr(held, "model", held)  # a codec is a model in another role
         net = part.net if isinstance(part, Model) else part
         if isinstance(part, LatentCodec):
             tensors[name] = torch.tensor(list(bytes.fromhex(part.hash())), dtype=torch.uint8)
