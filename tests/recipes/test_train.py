@@ -360,7 +360,10 @@ def test_two_processes_make_the_model_of_one(tiny, workspace, tmp_path):
 
 
 TINY_MODEL = ("model.hidden_size=16", "model.num_hidden_layers=1", "model.vocab_size=300")
-TINY_NETS = {"mlp": ("model.net.hidden_sizes=[8]",)}
+TINY_NETS = {
+    "mlp": ("model.net.hidden_sizes=[8]",),
+    None: ("model.net.sample_size=8", "model.net.block_out_channels=[8, 8]"),  # autoencoders, by their bottleneck
+}
 TINY_NET = ("model.net.block_out_channels=[8, 8]",)
 TINY_TEXT = ("data.collect.test='hash'", "data.collect.valid_fraction=0.2", "data.collect.min_chars=1")
 TINY_PICTURES = ("data.collect.pictures.near=0", "data.collect.valid_fraction=0.2")
