@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float, Int, Shaped
 from torch import Tensor
 
@@ -130,3 +131,40 @@ def kept_outside(denoise: Denoise, known: Images, mask: Float[Tensor, "rows 1 hi
         mask: 1 where it is made anew, 0 where it stays.
     """
     return lambda x, sigma: mask * denoise(x, sigma) + (1 - mask) * known
+
+
+def like_small(denoise: Denoise, small: Images, factors: Shaped[Tensor, " rows"]) -> Denoise:
+    """What a picture is when it is made small is known, and only the rest is a guess: super-resolution.
+
+    Paper: arXiv 2212.00490, eq. 13, where small means the mean over cells.
+
+    Args:
+        denoise: For all of it.
+        small: The small pictures, each pixel as large as its cell.
+        factors: Side of each row's cells, in pixels; 1 for a row that knows nothing.
+    """
+
+    def said(x: Images, sigma: Rows) -> Images:
+        found = denoise(x, sigma)
+        for factor in sorted(set(factors.tolist()) - {1}):
+            gap = F.avg_pool2d(small - found, factor)
+            filled = found + F.interpolate(gap, scale_factor=float(factor), mode="nearest")
+            found = torch.where(over(factors == factor), filled, found)
+        return found
+
+    return said
+
+
+def seamless(denoise: Denoise, shifts: Shaped[Tensor, "rows 2"]) -> Denoise:
+    """A picture without an edge: the net is shown it as it goes on beyond its sides, from another place each step.
+
+    Args:
+        denoise: Knows only pictures with an edge.
+        shifts: Lines and columns by which each row is moved on, those that leave coming in again.
+    """
+
+    def moved(x: Images, sign: int) -> Images:
+        pairs = zip(x, shifts.tolist(), strict=True)
+        return torch.stack([each.roll((sign * lines, sign * columns), (1, 2)) for each, (lines, columns) in pairs])
+
+    return lambda x, sigma: moved(denoise(moved(x, 1), sigma), -1)

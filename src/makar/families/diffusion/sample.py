@@ -15,7 +15,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from makar.codecs.pixels import to_picture
+from makar.codecs.pixels import to_picture, to_values
 from makar.core.config import parse
 from makar.core.errors import InputError, ModelError
 from makar.core.nouns import Chunk, LatentCodec, Model, Request, State
@@ -27,7 +27,9 @@ from makar.families.diffusion.denoise import (
     config_of,
     guided,
     kept_outside,
+    like_small,
     null_label,
+    seamless,
     within_range,
 )
 from makar.families.diffusion.path import levels_of
@@ -50,21 +52,25 @@ class Wish:
         named: Whether the prompt named a class.
         image: A picture to begin from.
         mask: Where to make it anew: 1, and 0 where it stays.
+        small: What the picture is when it is made small, each of its pixels as large as its cell.
+        factor: Side of a cell.
     """
 
     label: int
     named: bool
     image: Float[Tensor, "channels high wide"] | None = None
     mask: Float[Tensor, "1 high wide"] | None = None
+    small: Float[Tensor, "channels high wide"] | None = None
+    factor: int = 1
 
 
 class DiffusionSampler:
     """Implements `core.nouns.Sampler`.
 
     A prompt is a class by its number or its name, or None; or a table with any of "label", "image" (a picture to begin
-    from) and "mask" (white where it is made anew). A chunk's `data` is a picture of Pillow: the finished one, or a
-    preview of what the net expects; `info` says the step, and of how many. With a part "codec" all happens in its
-    latents, and only what is given and shown are pictures.
+    from), "mask" (white where it is made anew) and "small" (a picture to make large). A chunk's `data` is a picture of
+    Pillow: the finished one, or a preview of what the net expects; `info` says the step, and of how many. With a part
+    "codec" all happens in its latents, and only what is given and shown are pictures.
     """
 
     def start(self, model: Model[Net], requests: Sequence[Request]) -> State:
@@ -92,6 +98,9 @@ class DiffusionSampler:
             "label": torch.tensor([wish.label for wish in wishes]),
             "known": torch.stack([torch.zeros(shape) if wish.image is None else wish.image for wish in wishes]),
             "mask": torch.stack([torch.ones(1, *shape[1:]) if wish.mask is None else wish.mask for wish in wishes]),
+            "small": torch.stack([torch.zeros(shape) if wish.small is None else wish.small for wish in wishes]),
+            "factor": torch.tensor([wish.factor for wish in wishes]),
+            "tile": torch.tensor([each.tile for each in settings]),
             "scale": torch.tensor(scales),
             "low": torch.tensor(lows),
             "high": torch.tensor(highs),
@@ -126,6 +135,10 @@ def stepped(model: Model[Net], state: State, name: str) -> tuple[State, Tensor]:
     denoise = guided(model, labels, guidance)
     if codec_of(model) is None:
         denoise = within_range(denoise)
+    if bool(state["tile"].any()):
+        denoise = seamless(denoise, shifts(state))
+    if bool((state["factor"] > 1).any()):
+        denoise = like_small(denoise, state["small"], state["factor"])
     if not bool(state["mask"].all()):
         denoise = kept_outside(denoise, state["known"], state["mask"])
     trail = Trail(**{part: state[part] for part in TRAIL})
@@ -182,6 +195,13 @@ def fresh(state: State) -> Tensor:
     return torch.stack(drawn).to(state["x"].device)
 
 
+def shifts(state: State) -> Tensor:
+    """How far each row that shall have no edge is moved on at this step."""
+    side, streams, at = state["x"].shape[2], state["stream"].tolist(), state["at"].tolist()
+    rows = [Rng(stream, 1 + step, torch.zeros(1, dtype=torch.int64)) for stream, step in zip(streams, at, strict=True)]
+    return torch.cat([row.integers("shift", side, 2) for row in rows]) * state["tile"].cpu()[:, None]
+
+
 def settings_of(model: Model[Net], request: Request) -> DiffusionSettings:
     """The request's settings, or the model's own defaults."""
     if isinstance(request.settings, DiffusionSettings):
@@ -228,7 +248,7 @@ def understood(model: Model[Net], prompt: Any) -> Wish:
         InputError: It holds what the model does not know, or pictures of another size.
     """
     config, codec = config_of(model), codec_of(model)
-    net, given = config.net, parts_of(prompt, ("label", "image", "mask"))
+    net, given = config.net, parts_of(prompt, ("label", "image", "mask", "small"))
     channels, factor = (net.in_channels, 1) if codec is None else (codec.channels, codec.factor)
     label, side = given.get("label"), net.sample_size * factor
     wish = Wish(label_of(label, net.num_classes, config.classes, null_label(config)), label not in (None, ""))
@@ -240,6 +260,15 @@ def understood(model: Model[Net], prompt: Any) -> Wish:
             raise InputError("a mask without its picture", fix='give "image" too')
         mask = (fitting(given["mask"], 1, side, "mask") > 0).float()
         wish = replace(wish, mask=F.max_pool2d(mask, factor))  # a place is made anew where any of its pixels is
+    if "small" in given:
+        if codec is not None:
+            raise InputError("a model of latents makes no small picture large", fix="take a model of pixels")
+        small = to_values(given["small"], channels)
+        cell = side // max(1, small.shape[1])
+        if small.shape[1] != small.shape[2] or cell < 2 or cell * small.shape[1] != side:
+            size, fix = f"{small.shape[2]}x{small.shape[1]}", f"make it a square whose side divides {side}"
+            raise InputError("the small picture does not fit into the model's", value=size, fix=fix)
+        wish = replace(wish, small=small.repeat_interleave(cell, 1).repeat_interleave(cell, 2), factor=cell)
     return wish
 
 
