@@ -3,12 +3,15 @@
 Generator and critic are mirrors: each stage is a row of blocks, and between stages pictures are resampled bilinearly.
 """
 
+from typing import TypeVar
+
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from makar.nets.gan_config import GanShape, R3ganConfig
+from makar.nets.twice import Convolution
 
 SLOPE = 0.2
 """Of the leaky rectifier below 0."""
@@ -22,7 +25,10 @@ Resampled = Float[Tensor, "rows after tall broad"]
 """Maps of places of another size, or of other channels."""
 
 
-def scaled(layer: nn.Conv2d | nn.Linear, gain: float = 1.0) -> nn.Conv2d | nn.Linear:
+Scaled = TypeVar("Scaled", Convolution, nn.Linear)
+
+
+def scaled(layer: Scaled, gain: float = 1.0) -> Scaled:
     """A layer whose output has `gain` times its input's standard deviation, and no bias at first."""
     fan_in = layer.weight[0].numel()
     nn.init.normal_(layer.weight, 0.0, gain / fan_in**0.5)
@@ -58,9 +64,9 @@ class ResidualBlock(nn.Module):
     def __init__(self, width: int, expansion: int, group_width: int, depth: int) -> None:
         super().__init__()
         inner, gain = width * expansion, GAIN * depth**-0.25
-        self.expand = scaled(nn.Conv2d(width, inner, 1), gain)
-        self.mix = scaled(nn.Conv2d(inner, inner, 3, padding=1, groups=inner // group_width), gain)
-        self.contract = scaled(nn.Conv2d(inner, width, 1, bias=False), 0.0)
+        self.expand = scaled(Convolution(width, inner, 1), gain)
+        self.mix = scaled(Convolution(inner, inner, 3, padding=1, groups=inner // group_width), gain)
+        self.contract = scaled(Convolution(inner, width, 1, bias=False), 0.0)
 
     def forward(self, x: Images) -> Images:
         """The residual step."""
@@ -76,7 +82,7 @@ def stage_of(config: GanShape, width: int) -> list[nn.Module]:
 
 def resized(before: int, after: int) -> nn.Module:
     """From one stage's width to the next one's."""
-    return nn.Identity() if before == after else scaled(nn.Conv2d(before, after, 1, bias=False))
+    return nn.Identity() if before == after else scaled(Convolution(before, after, 1, bias=False))
 
 
 class Upsample(nn.Module):
@@ -124,7 +130,7 @@ class Generator(nn.Module):
         for before, after in zip(widths, widths[1:], strict=False):
             stages += [Upsample(before, after), *stage_of(config, after)]
         self.stages = nn.Sequential(*stages)
-        self.to_image = scaled(nn.Conv2d(widths[-1], config.patch_channels, 1, bias=False))
+        self.to_image = scaled(Convolution(widths[-1], config.patch_channels, 1, bias=False))
         alike(self.to_image.weight, config.patch_size)
         self.unpatch = nn.PixelShuffle(config.patch_size)
 
@@ -157,18 +163,19 @@ class Critic(nn.Module):
         super().__init__()
         widths = config.block_out_channels
         self.patch = nn.PixelUnshuffle(config.patch_size)
-        self.from_image = scaled(nn.Conv2d(config.patch_channels, widths[0], 1, bias=False))
+        self.from_image = scaled(Convolution(config.patch_channels, widths[0], 1, bias=False))
         stages: list[nn.Module] = [*stage_of(config, widths[0])]
         for before, after in zip(widths, widths[1:], strict=False):
             stages += [Downsample(before, after), *stage_of(config, after)]
         self.stages = nn.Sequential(*stages)
-        self.gather = scaled(nn.Conv2d(widths[-1], widths[-1], config.base_size, groups=widths[-1], bias=False))
+        self.gather = scaled(Convolution(widths[-1], widths[-1], config.base_size, groups=widths[-1], bias=False))
         self.embedding = nn.Embedding(config.num_classes, config.latent_size) if config.num_classes else None
         self.score = scaled(nn.Linear(widths[-1], config.latent_size if config.num_classes else 1, bias=False))
 
     def forward(self, images: Images, labels: Int[Tensor, " rows"] | None = None) -> Float[Tensor, " rows"]:
         """The scores of pictures."""
-        x = self.stages(self.from_image(self.patch(images).contiguous(memory_format=torch.channels_last)))
+        # Only now: pictures of one channel lie alike in both orders, and what follows would take the slower one.
+        x = self.stages(self.from_image(self.patch(images)).contiguous(memory_format=torch.channels_last))
         said = self.score(self.gather(x).flatten(1))
         if self.embedding is None:
             return said[:, 0]

@@ -14,6 +14,7 @@ from makar.core.nouns import Batch, Loss, Model
 from makar.core.random import Rng
 from makar.families.gan.augment import augment
 from makar.families.gan.build import Gan, config_of
+from makar.nets.twice import frozen, of_inputs_only
 
 Images = Float[Tensor, "rows channels high wide"]
 Labels = Int[Tensor, " rows"]
@@ -137,7 +138,8 @@ class Relativistic:
             real, fake = self.pair(model, micro, rng)
             with torch.no_grad():
                 wanted = critic(real, labels)
-            margin = (wanted - critic(fake, labels)).float()
+            with frozen(critic):
+                margin = (wanted - critic(fake, labels)).float()
             return Loss(F.softplus(margin).sum(), torch.tensor(float(rows)), {"margin": margin.sum()})
         with torch.no_grad():
             real, fake = self.pair(model, micro, rng)
@@ -169,7 +171,8 @@ def penalised(
     """
     images = images.detach().requires_grad_()
     scores = critic(images, labels).float()
-    (gradient,) = torch.autograd.grad(scores.sum(), images, create_graph=True)
+    with of_inputs_only():
+        (gradient,) = torch.autograd.grad(scores.sum(), images, create_graph=True)
     return scores, gradient.float().square().sum((1, 2, 3))
 
 
