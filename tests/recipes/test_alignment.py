@@ -119,6 +119,15 @@ def test_answers_that_the_model_makes(folder, workspace, name):
     assert Engine(model).generate([Request([{"role": "user", "content": "the moon"}])])[0].info["ids"]
 
 
+def test_a_reward_model_reads_rows_as_long_as_its_context_and_no_longer(folder, workspace):
+    rows = [{"prompt": "of the", "chosen": "7" * size, "rejected": "moon"} for size in range(100)]
+    (folder / "preference.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows[1:]))
+    file = recipe(folder, "reward", changes={"length = 95": "length = 96, cut = 0.9"})
+    *_, result = train(file, workspace)
+    assert result.run.manifest["rows"]["left_out"] > 0
+    assert result.run.manifest["outcome"]["validation"]["loss"] > 0
+
+
 def test_a_reward_model_judges_and_its_stage_comes_first(folder, workspace):
     file = recipe(folder, "grpo", "reward", reward='{ model = { path = "@reward" } }')
     assert list(file.stages)[-1] == "stages/grpo"

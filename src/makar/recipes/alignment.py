@@ -255,6 +255,7 @@ def pair_columns(stage: Stage, split: str) -> tuple[Batch, int]:
         InputError: A pair's answers are equal, too many pairs are too long, or there is none.
     """
     codec, length = stage.codec, stage.recipe.data.length
+    most = length if stage.recipe.objective.name == "reward" else length + 1  # it reads the last token, and predicts none
     chosen: list[Ids] = []
     rejected: list[Ids] = []
     left = 0
@@ -262,7 +263,7 @@ def pair_columns(stage: Stage, split: str) -> tuple[Batch, int]:
         pair = [answered(stage, record, side) for side in ("chosen", "rejected")]
         if pair[0] == pair[1]:
             raise InputError("the two answers are equal", where=f"row {name}", fix="leave the row out")
-        if max(len(ids) for ids, _ in pair) > length + 1:
+        if max(len(ids) for ids, _ in pair) > most:
             left += 1
             continue
         chosen.append(pair[0])
