@@ -255,7 +255,7 @@ def pair_columns(stage: Stage, split: str) -> tuple[Batch, int]:
         InputError: A pair's answers are equal, too many pairs are too long, or there is none.
     """
     codec, length = stage.codec, stage.recipe.data.length
-    most = length if stage.recipe.objective.name == "reward" else length + 1  # it reads the last token, and predicts none
+    most = length + (stage.recipe.objective.name != "reward")  # which reads the last token and predicts none
     chosen: list[Ids] = []
     rejected: list[Ids] = []
     left = 0
