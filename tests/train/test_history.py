@@ -26,6 +26,14 @@ def test_a_spike_is_one_in_loss_and_gradient():
     assert seen(WINDOW - 1).judge({"": (50.0, 30.0)}) is None  # too early to tell
 
 
+def test_in_a_game_a_burst_is_no_fault():
+    history, calm = History(), {"critic": (0.5, 1.0), "generator": (1.0, 1.0)}
+    for _ in range(WINDOW):
+        assert history.judge(calm) is None
+    assert history.judge(calm | {"critic": (50.0, 30.0)}) is None
+    assert "critic" in history.judge(calm | {"critic": (math.nan, 30.0)})
+
+
 @pytest.mark.parametrize("pair", [(math.nan, 1.0), (1.0, math.inf), (-math.inf, 1.0)])
 def test_what_is_not_finite_is_a_fault_at_once(pair):
     history = History()

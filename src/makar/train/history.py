@@ -47,6 +47,9 @@ class History:
     def judge(self, numbers: Mapping[str, tuple[float, float]]) -> str | None:
         """Take in a step's loss and gradient norm of each player.
 
+        In a game a loss says how far one player is ahead, which changes at a stroke when the other finds an answer: of
+        several players only what is not finite is a fault.
+
         Returns:
             What is wrong with them, if anything. A faulty step is not taken in.
         """
@@ -55,7 +58,8 @@ class History:
             if not math.isfinite(loss) or not math.isfinite(norm):
                 return f"loss{whose} {loss}, gradient norm {norm}"
             past = self.window.get(player, [])
-            if outlier(loss, [p[0] for p in past]) and outlier(norm, [p[1] for p in past]):
+            alone = len(numbers) == 1
+            if alone and outlier(loss, [p[0] for p in past]) and outlier(norm, [p[1] for p in past]):
                 return f"a spike: loss{whose} {loss:.4g} and gradient norm {norm:.4g}"
         for player, pair in numbers.items():
             self.window[player] = [*self.window.get(player, []), pair][-WINDOW:]
