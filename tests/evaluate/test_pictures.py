@@ -9,9 +9,10 @@ import pytest
 import torch
 from PIL import Image
 
+from makar.app import cli
 from makar.codecs.pixels import to_picture
 from makar.core.errors import InputError, ModelError
-from makar.core.files import write_atomic
+from makar.core.files import write_atomic, write_json
 from makar.core.nouns import Chunk, Model
 from makar.core.random import Rng
 from makar.data.collect import collect
@@ -250,6 +251,40 @@ def test_what_cannot_be_measured_is_said_before_anything_is_made(dataset, folder
     kept = {**dataset.manifest.kept, "test": type(dataset.manifest.read)()}
     with pytest.raises(InputError, match="the held-out split is empty"):
         evaluate(painter(), replace(dataset, manifest=dataset.manifest.model_copy(update={"kept": kept})))
+
+
+def test_a_run_is_measured_by_its_own_data_from_the_command_line(dataset, tmp_path, capsys):
+    run = tmp_path / "run"
+    (run / "model").mkdir(parents=True)
+    DIFFUSION.folder.save(painter(), run / "model")
+    (run / "recipe.toml").write_text("")
+    write_json(run / "manifest.json", {"data": {"folder": str(dataset.path)}})
+    words = (
+        "evaluate",
+        str(run),
+        "--json",
+        "--quiet",
+        "--samples",
+        "12",
+        "--suite",
+        "fidelity",
+        "--suite",
+        "likelihood",
+    )
+    with pytest.raises(SystemExit) as stopped:
+        cli.main([*words, "--documents", "2"])
+    assert stopped.value.code == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["sections"]["fidelity"]["figures"]["pictures"]["values"]["model"] == 12
+    assert found["sections"]["likelihood"]["figures"]["pictures"]["values"]["model"] == 2
+    assert found["settings"]["samples"] == 12
+    assert {path.name for path in run.glob("evaluation*")} == {
+        "evaluation.json", "evaluation.md", "evaluation-samples.png",
+    }  # fmt: skip
+    with pytest.raises(SystemExit) as stopped:
+        cli.main(["evaluate", str(run), "--suite", "piqa"])
+    assert stopped.value.code == 2
+    assert "measures no pictures" in capsys.readouterr().err
 
 
 def test_a_datasets_name_is_said_without_its_hash(tmp_path):

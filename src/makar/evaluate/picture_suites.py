@@ -20,7 +20,7 @@ from makar.measure.resample import jackknife
 NEIGHBOURS = 5
 """The k of precision, recall, density and coverage."""
 
-PAIRS = 5000
+PAIRS = 2000
 """Pictures whose distances are taken all with all, at most."""
 
 BLOCK = 4096
