@@ -28,7 +28,7 @@ from makar.data.document import Picture
 from makar.nets.classifier import PictureClassifier
 
 RUN = "fashion-vae-quick"
-PER_CLASS = (10, 50)
+PER_CLASS = (10,)
 FACTOR = 3
 SEEDS = (0, 1, 2)
 STEPS, BATCH = 100, 64
