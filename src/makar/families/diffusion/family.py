@@ -9,6 +9,7 @@ from makar.core.nouns import Family, Folder, Model, Source
 from makar.data.table import TensorSource
 from makar.families.diffusion.build import blocks, build
 from makar.families.diffusion.config import DiffusionConfig
+from makar.families.diffusion.consistency import Consistency
 from makar.families.diffusion.cost import cost
 from makar.families.diffusion.denoise import Net
 from makar.families.diffusion.folder import read, recognises, save
@@ -41,7 +42,7 @@ FAMILY = Family(
     settings=DiffusionSettings,
     build=build,
     blocks=blocks,
-    objectives={"denoise": Denoise},
+    objectives={"denoise": Denoise, "consistency": Consistency},
     sampler=SAMPLER,
     log_prob=DenoisingScore(),
     folder=Folder(save, load, recognises),
