@@ -27,6 +27,7 @@ from makar.evaluate.report import write_report
 from makar.evaluate.run import evaluate
 from makar.families.diffusion.config import DiffusionConfig
 from makar.families.diffusion.family import FAMILY as DIFFUSION
+from makar.families.table import FAMILIES, family
 from makar.families.vae.config import VaeConfig
 from makar.families.vae.family import FAMILY as VAE
 from makar.nets.image_config import UNetConfig
@@ -127,7 +128,7 @@ def test_copies_are_found_and_real_pictures_are_none(dataset, tmp_path):
         assert copied.value("copies", f"as_near_as_copies_by_{space}", "real") < 0.06
     exact = evaluate(painter(pixels=train), dataset, options)
     assert exact.value("copies", "equal") == exact.value("copies", "pictures") == 40
-    honest = evaluate(painter(pixels=each.real.pixels), dataset, options)
+    honest = evaluate(painter(pixels=each.real.spread(40).pixels), dataset, options)
     assert honest.value("copies", "nearer_by_pixels") == pytest.approx(0.5)
     assert honest.value("copies", "equal") == 0
     write_report(exact, tmp_path)
@@ -251,6 +252,21 @@ def test_what_cannot_be_measured_is_said_before_anything_is_made(dataset, folder
     kept = {**dataset.manifest.kept, "test": type(dataset.manifest.read)()}
     with pytest.raises(InputError, match="the held-out split is empty"):
         evaluate(painter(), replace(dataset, manifest=dataset.manifest.model_copy(update={"kept": kept})))
+
+
+@pytest.mark.parametrize("name", [name for name in FAMILIES if "images" in family(name).inputs])
+def test_every_family_of_pictures_is_measured_by_what_it_can(dataset, name):
+    made = family(name)
+    config, _ = made.tiny()
+    torch.manual_seed(0)
+    model = Model(made, config, made.build(config).eval())
+    report = evaluate(model, dataset, EvaluateOptions(samples=12, documents=2, importance=5))
+    by_itself = {"fidelity", "copies"} if name != "autoencoder" else set()
+    assert by_itself <= set(report.sections)
+    assert ("reconstruction" in report.sections) == made.reconstructs
+    assert ("likelihood" in report.sections) == (name in ("diffusion", "vae"))
+    for section in json.loads(report.json())["sections"].values():
+        assert all(None not in figure["values"].values() for figure in section["figures"].values())
 
 
 def test_a_run_is_measured_by_its_own_data_from_the_command_line(dataset, tmp_path, capsys):

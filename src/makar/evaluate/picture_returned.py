@@ -7,7 +7,7 @@ from torch import Tensor
 
 from makar.evaluate.features import values_of
 from makar.evaluate.picture_suites import COLUMNS, sheet
-from makar.evaluate.pictures import PictureMaterial, bytes_of
+from makar.evaluate.pictures import SAMPLES, PictureMaterial, bytes_of
 from makar.evaluate.report import Figure, Section
 from makar.measure.frechet import frechet_distance
 from makar.measure.reconstruction import perplexity, psnr, used
@@ -15,11 +15,11 @@ from makar.measure.reconstruction import perplexity, psnr, used
 
 def reconstruction_section(material: PictureMaterial) -> tuple[Section, Any]:
     """How near pictures come back, and how many of a codebook's codes they take; and a sheet of some of both."""
-    answers = material.returned
+    given = material.real.spread(material.options.samples or SAMPLES)
+    answers, real = material.returned(given), given.pixels
     back = torch.stack([bytes_of(answer.data, material.shape[0]) for answer in answers])
-    real = material.real.pixels[: len(back)]
     each = psnr(values_of(real), values_of(back))
-    seen_back, seen_real = material.network.of(back), material.seen_real[: len(back)]
+    seen_back, seen_real = material.network.of(back), material.network.of(real)
     figures = {
         "psnr": Figure("mean over pictures, in dB; higher is better", {"model": float(each.mean())}),
         "psnr_error": Figure("its standard error", {"model": float(each.std()) / len(each) ** 0.5}),

@@ -139,8 +139,8 @@ def share(right: Tensor) -> float:
 def copies_section(material: PictureMaterial) -> tuple[Section, Any]:
     """How near what is made lies to what was learned from, beside real pictures; and a picture of both."""
     material.say("looking for the pictures among the training pictures")
-    made, real = material.samples, material.real
-    real = Pictures(real.pixels[: len(made)], None)
+    made = material.samples
+    real = material.real.spread(len(made))
     spaces: Mapping[str, Callable[[Tensor], Tensor]] = {
         "pixels": lambda pixels: pixels.flatten(1).float(),
         "features": material.network.of,

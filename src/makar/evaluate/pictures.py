@@ -51,6 +51,11 @@ class Pictures:
         """How many."""
         return len(self.pixels)
 
+    def spread(self, count: int) -> "Pictures":
+        """So many of them, evenly spaced; all, where there are no more."""
+        rows = torch.from_numpy(evenly(len(self), count))
+        return Pictures(self.pixels[rows], None if self.labels is None else self.labels[rows])
+
 
 @dataclass(frozen=True)
 class PictureMaterial:
@@ -110,12 +115,10 @@ class PictureMaterial:
         made = self.made([self.prompt(label) for label in asked])
         return Pictures(torch.stack([bytes_of(answer.data, self.shape[0]) for answer in made]), labels)
 
-    @cached_property
-    def returned(self) -> list[Answer]:
-        """What the model gives back of held-out pictures, the first ones."""
-        few = self.real.pixels[: self.options.samples or SAMPLES]
-        self.say(f"giving back {len(few):,} pictures")
-        return self.made([{"image": values_of(picture)} for picture in few])
+    def returned(self, pictures: Pictures) -> list[Answer]:
+        """What the model gives back of pictures."""
+        self.say(f"giving back {len(pictures):,} pictures")
+        return self.made([{"image": values_of(picture)} for picture in pictures.pixels])
 
     def made(self, prompts: Sequence[Any]) -> list[Answer]:
         """The pictures of some prompts, some at a time."""
@@ -189,9 +192,15 @@ def short_name(folder: Path) -> str:
 
 def some(shards: PixelShards, count: int) -> Pictures:
     """Pictures of a split, evenly spaced."""
-    rows = np.unique(np.arange(min(count, shards.rows)) * shards.rows // max(1, min(count, shards.rows)))
+    rows = evenly(shards.rows, count)
     labels = None if shards.labels is None else torch.from_numpy(shards.labels[rows])
     return Pictures(torch.from_numpy(np.ascontiguousarray(shards.take(rows))), labels)
+
+
+def evenly(total: int, count: int) -> Int64[np.ndarray, " rows"]:
+    """So many places of a total, evenly spaced; all, where there are no more."""
+    count = min(count, total)
+    return np.arange(count, dtype=np.int64) * total // max(1, count)
 
 
 def bytes_of(picture: Any, channels: int) -> UInt8[Tensor, "channels high wide"]:
