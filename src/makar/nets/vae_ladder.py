@@ -92,7 +92,9 @@ class LadderVae(nn.Module):
         """What codes say of pictures."""
         return self._descend(None, code)[0]
 
-    def _descend(self, seen: tuple[Tensor, ...] | None, noise: Codes) -> tuple[Images, Codes, list[Tensor], list[Tensor]]:
+    def _descend(
+        self, seen: tuple[Tensor, ...] | None, noise: Codes
+    ) -> tuple[Images, Codes, list[Tensor], list[Tensor]]:
         """From the coarsest stage to the picture; noise is of the posteriors where something is seen, else a code."""
         x = self.start.expand(len(noise), -1, -1, -1)
         parts = list(noise.split(self.sizes, 1))
