@@ -1,4 +1,4 @@
-"""A small convolutional classifier, and what it sees in a picture before it decides: features to measure with."""
+"""A small convolutional classifier, and the features that it sees before it decides."""
 
 import torch
 from jaxtyping import Float
