@@ -179,8 +179,8 @@ def penalised(
 def gamma_of(side: int, batch: int) -> float:
     """Weight of the penalties for pictures of a size, in batches of a size.
 
-    It falls with the batch as StyleGAN2's does (arXiv 2006.06676, appendix C) and grows with the side as R3GAN's own
-    choices for 32, 64 and 256 pixels do (arXiv 2501.05441, appendix), which are about 0.025, 0.2 and 15 for 256 rows.
+    It falls with the batch as StyleGAN2's does (arXiv 2006.06676, appendix C), and grows with the side so that R3GAN's
+    own choices are met within a factor of three: 0.005 for 32 pixels and 512 rows, and some thousand times that for 256.
 
     Args:
         side: Of a picture, in pixels.
