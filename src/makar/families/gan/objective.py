@@ -180,7 +180,7 @@ def gamma_of(side: int, batch: int) -> float:
     """Weight of the penalties for pictures of a size, in batches of a size.
 
     It falls with the batch as StyleGAN2's does (arXiv 2006.06676, appendix C), and grows with the side so that R3GAN's
-    own choices are met within a factor of three: 0.005 for 32 pixels and 512 rows, and some thousand times that for 256.
+    own choices are met within a factor of three: 0.005 for 32 pixels and 512 rows, and far more for 256.
 
     Args:
         side: Of a picture, in pixels.
