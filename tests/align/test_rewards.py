@@ -27,9 +27,13 @@ def test_rhyme_counts_lines_and_wants_different_ends():
 
 
 def test_a_rhyme_that_others_use_too_is_worth_less():
-    (reward,) = make_rewards({"rhyme": {"fresh": True}})
+    (reward,) = make_rewards({"rhyme": {"fresh": 0.25}})
     cases = [Case("", text) for text in ("a tree\nthe sea", "to me\nand thee", "of me\nand we", "house\ntable")]
     assert earn([reward], cases)["rhyme"] == [1.0, pytest.approx(0.75), pytest.approx(0.75), 0.0]
+    (reward,) = make_rewards({"rhyme": {"fresh": 0.5}})
+    assert earn([reward], cases)["rhyme"] == [1.0, 1.0, 1.0, 0.0]
+    with pytest.raises(RecipeError, match="no share"):
+        make_rewards({"rhyme": {"fresh": 0.0}})
 
 
 def test_meter_wants_a_poem():
@@ -50,7 +54,7 @@ def test_variety_counts_pairs_that_nobody_else_has():
     assert earn([reward], cases)["variety"] == [pytest.approx(1 / 3), pytest.approx(1 / 3), 1.0, 0.0, 0.0]
     (reward,) = make_rewards({"variety": {"enough": 0.5}})
     assert earn([reward], cases)["variety"] == [pytest.approx(2 / 3), pytest.approx(2 / 3), 1.0, 0.0, 0.0]
-    with pytest.raises(RecipeError, match="at most 1"):
+    with pytest.raises(RecipeError, match="no share"):
         make_rewards({"variety": {"enough": 1.5}})
 
 

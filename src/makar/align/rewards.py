@@ -77,9 +77,13 @@ def rhyme(scheme: Literal["rhymed", "couplet", "alternating", "enclosed"] = "rhy
 
     Args:
         scheme: With a line at most three away, or one, two or three away.
-        fresh: Whether a rhyming line counts only for its part among all answers judged beside it that rhyme on its
-            word. Without this, rhymes on "me" and "thee" are found first, and then stand in every poem.
+        fresh: The share of the answers judged beside it that may rhyme on a word before it counts for less, in
+            proportion. Without this, rhymes on "me" and "thee" are found first, and then stand in every poem.
+
+    Raises:
+        RecipeError: No share can be that.
     """
+    check_share(fresh, "reward.rhyme.fresh")
 
     def judge(cases: Sequence[Case]) -> list[float]:
         poems = [verse_lines(case) for case in cases]
@@ -88,7 +92,8 @@ def rhyme(scheme: Literal["rhymed", "couplet", "alternating", "enclosed"] = "rhy
             for lines in poems
         ]
         users = Counter(word for ends in rhymed for word in set(ends))
-        worth = [sum(1 / users[word] for word in ends) if fresh else len(ends) for ends in rhymed]
+        most = max(1.0, fresh * len(cases))
+        worth = [sum(min(1.0, most / users[word]) for word in ends) for ends in rhymed]
         return [
             earned / len(lines) * len({line[-1] for line in lines}) / len(lines) if lines else 0.0
             for earned, lines in zip(worth, poems, strict=True)
@@ -198,8 +203,7 @@ def variety(enough: float = 1.0) -> Judge:
     Raises:
         RecipeError: No share can be that.
     """
-    if not 0 < enough <= 1:
-        raise RecipeError("a share above 0, at most 1", where="reward.variety.enough", value=enough, fix="1 for all")
+    check_share(enough, "reward.variety.enough")
 
     def judge(cases: Sequence[Case]) -> list[float]:
         pairs = [list(pairwise(plain_words(case.answer))) for case in cases]
