@@ -13,7 +13,7 @@ from makar.measure.collapse import random_features, spread
 from makar.measure.neighbours import manifold
 
 FLOOR = 0.2
-"""Of the real pictures' spread, what made ones must have: runs that learned kept above 0.4, a collapsed one had 0.007."""
+"""Of the real pictures' spread, what made ones must have: runs that learned kept above 0.4, a collapsed one 0.007."""
 
 GRACE = 0.2
 """Share of the run in which a generator may still be learning to vary its pictures."""
