@@ -72,7 +72,17 @@ def verse_lines(case: Case) -> list[list[str]]:
     return [found for line in case.answer.splitlines() if (found := words(line))]
 
 
-def rhyme(scheme: Literal["rhymed", "couplet", "alternating", "enclosed"] = "rhymed", *, fresh: bool = False) -> Judge:
+def check_share(value: float, where: str) -> None:
+    """Refuse what is no share.
+
+    Raises:
+        RecipeError: It is not above 0 and at most 1.
+    """
+    if not 0 < value <= 1:
+        raise RecipeError("no share", where=where, value=value, fix="give one above 0, at most 1")
+
+
+def rhyme(scheme: Literal["rhymed", "couplet", "alternating", "enclosed"] = "rhymed", fresh: float = 1.0) -> Judge:
     """The share of lines that rhyme, times the share of different words at their ends: one rhyme all along is dull.
 
     Args:
