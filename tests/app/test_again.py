@@ -76,6 +76,14 @@ def test_a_grid_and_what_was_begun_from_a_picture_are_made_again(place, call):
     assert "gone or another" in call("generate", "--from", "grid.png", "--out", "again.png", code=2).err
 
 
+def test_a_picture_that_is_made_again_in_its_own_place_is_compared_with_what_stood_there(place, call):
+    call("generate", "painter", "cat", "--seed", "3", "--out", "one.png")
+    source = read_provenance((place / "one.png").read_bytes(), "one.png")
+    write_picture(Image.new("RGB", (8, 8), (1, 2, 3)), source, place / "one.png")
+    assert "64 pixels differ" in call("generate", "--from", "one.png", "--out", "one.png").out
+    assert "bit for bit" in call("generate", "--from", "one.png", "--out", "one.png").out
+
+
 def test_other_weights_are_refused_and_other_versions_said(place, call, monkeypatch):
     call("generate", "painter", "cat", "--out", "one.png")
     painter(place, "other", seed=1)

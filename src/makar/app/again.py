@@ -63,10 +63,10 @@ def again(place: Path, name: str | None, out: Path | None, say: Say) -> Again:
     model = api.load(folder)
     made, recipe = maker(model, model_name, folder)
     compare(found, made, place, say)
-    pictures = remade(model, found, place)
-    picture = grid_of(pictures)
+    before = opened(place)  # now: the new file may take its place
+    picture = grid_of(remade(model, found, place))
     write_picture(picture, Provenance(found.rows, {**made, **kept(found)}, recipe), target)
-    return Again(target, *difference(opened(place), picture))
+    return Again(target, *difference(before, picture))
 
 
 def read(place: Path) -> bytes:
