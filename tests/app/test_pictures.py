@@ -68,6 +68,7 @@ def test_a_picture_is_begun_from_and_kept_outside_a_mask(painter, place, call):
         ([], "--out FILE.png"),
         (["--out", "a.jpg"], "written as PNG"),
         (["--out", "none/a.png"], "its folder does not exist"),
+        (["--out", "taken"], "a file is where the folder should be"),
         (["--out", "a.png", "--image", "no.png"], "no.png: cannot be read: No such file"),
         (["--out", "a.png", "--image", "."], "cannot be read: Is a directory"),
         (["--out", "a.png", "--image", "painter/config.json"], "cannot be read as a picture: not a picture"),
@@ -76,6 +77,7 @@ def test_a_picture_is_begun_from_and_kept_outside_a_mask(painter, place, call):
     ],
 )
 def test_what_cannot_be_is_said_in_one_line(painter, call, place, given, said):
+    (place / "taken").write_text("")
     err = call("generate", painter, "cat", *given, code=2).err
     assert said in err
     assert "Traceback" not in err

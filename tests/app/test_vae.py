@@ -58,6 +58,14 @@ def test_two_pictures_are_the_ends_of_a_way(coder, place, call):
     assert pixels(place / "middle.png") == pixels(place / "way" / "0002.png")
 
 
+def test_a_picture_on_the_way_is_made_again_to_the_bit(coder, place, call):
+    way = ("--image", "a.png", "--image", "b.png", "--count", "4", "--set", "variation=0.5", "--seed", "3")
+    call("generate", coder, *way, "--out", "way")
+    assert "bit for bit" in call("generate", "--from", "way/0002.png", "--out", "again.png").out
+    call("generate", coder, *way, "--out", "way.png")
+    assert "bit for bit" in call("generate", "--from", "way.png", "--out", "again.png").out
+
+
 def test_an_edit_changes_a_picture_and_another_one_takes_it_back(coder, place, call):
     call("generate", coder, "--image", "a.png", "--out", "plain.png")
     call("generate", coder, "--image", "a.png", "--edit", "+sun", "--out", "sunny.png")

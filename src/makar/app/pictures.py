@@ -24,7 +24,7 @@ def draw(
         model: That makes pictures.
         asked: Classes, or empty.
         count: Pictures of each.
-        seed: Picture k of a class is made with seed + k.
+        seed: Picture k of a class is made with seed + k; all pictures of a way with the seed itself.
         out: As `deliver` takes it.
         images: What to begin from, and what to go to: then the pictures of a class are the way, in equal steps.
         mask: Where to make it anew.
@@ -51,9 +51,10 @@ def draw(
     said |= {"files": {name: sha256(path) for name, path in files.items()}} if files else {}
     said |= {"edit": list(edits)} if edits else {}
     made, recipe = maker(model, name, folder)
+    plain = {**model.generation, **settings}
     rows = [
-        {"prompt": label, **said, **({} if share is None else {"share": share}), "seed": seed + k,
-         "settings": {**model.generation, **settings}}
+        {"prompt": label, **said, "seed": seed + k, "settings": plain} if share is None
+        else {"prompt": label, **said, "share": share, "seed": seed, "settings": plain}
         for label in asked for k, share in enumerate(shares)
     ]  # fmt: skip
     if "towards" not in files:
@@ -124,6 +125,8 @@ def checked(out: Path | None) -> Path:
         raise InputError("pictures are written as PNG", where="--out", value=out.name, fix="name it FILE.png")
     if not out.parent.is_dir():
         raise InputError("its folder does not exist", where=out, fix="name a file in a folder that is there")
+    if not out.suffix and out.is_file():
+        raise InputError("a file is where the folder should be", where=out, fix="name FILE.png, or another folder")
     return out
 
 
