@@ -123,6 +123,11 @@ def test_the_hash_of_weights_covers_what_a_model_is_helped_by(place):
             {ROWS: '[{"seed": 1}]', MADE: '{"model": "painter", "weights": "right", "batch": {"rows": 1, "first": 4}}'},
             "batch does not fit",
         ),
+        ({ROWS: '[{"seed": 1}]', MADE: '{"model": "painter", "weights": "right", "batch": [1]}'}, "batch does not fit"),
+        ({ROWS: '[{"seed": 1, "settings": [1]}]', MADE: '{"model": "painter", "weights": "right"}'}, "is damaged"),
+        ({ROWS: '[{"seed": 1, "image": 5}]', MADE: '{"model": "painter", "weights": "right"}'}, "is damaged"),
+        ({ROWS: '[{"seed": 1, "edit": 5}]', MADE: '{"model": "painter", "weights": "right"}'}, "is damaged"),
+        ({ROWS: '[{"seed": 1, "share": 0.5}]', MADE: '{"model": "painter", "weights": "right"}'}, "is damaged"),
         ({ROWS: '[{"seed": 1, "settings": {"steps": 0}}]', MADE: '{"model": "painter", "weights": "right"}'}, "steps"),
     ],
 )

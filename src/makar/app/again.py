@@ -124,13 +124,25 @@ def remade(model: "Model[Any]", found: "Provenance", place: Path) -> list[Any]:
         if not isinstance(seed, int):
             raise InputError("the picture does not say its seed", where=place, fix="give a PNG file that makar made")
         requests.append(Request(prompt_of(row, place), seed, settings))
-    batch = found.made.get("batch") or {}
-    count, first = int(batch.get("rows", len(requests))), int(batch.get("first", 0))
-    if not 0 <= first <= count - len(requests):
-        raise InputError("what it says of its batch does not fit", where=place, fix="give a PNG file that makar made")
+    count, first = shape_of(found, place)
     others = [requests[0]] * first, [requests[-1]] * (count - first - len(requests))
     answers = Engine(model).generate([*others[0], *requests, *others[1]])
     return [answer.data for answer in answers[first : first + len(requests)]]
+
+
+def shape_of(found: "Provenance", place: Path) -> tuple[int, int]:
+    """Rows of the batch that the pictures of a file were made in, and the place of the first of them.
+
+    Raises:
+        InputError: There is no room for them in it.
+    """
+    count = len(found.rows)
+    match found.made.get("batch", {"rows": count, "first": 0}):
+        case {"rows": int(rows), "first": int(first)} if 0 <= first <= rows - count:
+            return rows, first
+        case batch:
+            what, fix = "what it says of its batch does not fit", "give a PNG file that makar made"
+            raise InputError(what, where=place, value=batch, fix=fix)
 
 
 def prompt_of(row: Mapping[str, Any], place: Path) -> Any:

@@ -4,6 +4,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import NoneType
 from typing import Any
 
 import torch
@@ -19,6 +20,12 @@ from makar.core.tensors import hash_tensors
 
 ROWS, MADE, RECIPE = "makar", "makar-made", "makar-recipe"
 """The texts of a PNG file: what each picture in it was made of, what made it (both as JSON), the run's recipe."""
+
+KINDS: Mapping[str, type | tuple[type, ...]] = {
+    "prompt": (str, int, NoneType), "seed": int, "settings": dict, "share": (int, float), "edit": list, "files": dict,
+    "image": str, "towards": str, "mask": str,
+}  # fmt: skip
+"""What a row holds, where it holds it: anybody may have written the file."""
 
 
 @dataclass(frozen=True)
@@ -105,7 +112,13 @@ def read_provenance(data: bytes, place: object) -> Provenance:
         rows, made = json.loads(texts[ROWS]), json.loads(texts.get(MADE, "{}"))
     except ValueError:
         raise InputError("what it says of how it was made is damaged", where=place, fix=fix) from None
-    whole = isinstance(rows, list) and all(isinstance(row, dict) for row in rows) and isinstance(made, dict)
-    if not (whole and rows):
+    if not (isinstance(rows, list) and rows and all(map(sound, rows)) and isinstance(made, dict)):
         raise InputError("what it says of how it was made is damaged", where=place, fix=fix)
     return Provenance(rows, made, texts.get(RECIPE))
+
+
+def sound(row: Any) -> bool:
+    """Whether a row is one that makar may have written."""
+    if not isinstance(row, dict) or ("share" in row and "towards" not in row):
+        return False
+    return all(isinstance(row[name], kind) for name, kind in KINDS.items() if name in row)
