@@ -12,7 +12,7 @@ MANIFEST = b"caBX"
 """The chunk that holds a C2PA manifest."""
 
 TEXT_BYTES = 1 << 24
-"""Words that are read of a file, at most."""
+"""Compressed words that are read of a file, at most."""
 
 
 def encoded(picture: Any, texts: Mapping[str, str]) -> bytes:
@@ -56,6 +56,7 @@ def chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
 def texts_of(data: bytes) -> dict[str, str]:
     """The texts of a file by their keys, as far as it is whole; of compressed ones no more than would be believed."""
     found: dict[str, str] = {}
+    left = TEXT_BYTES
     try:
         for kind, body in chunks(data):
             key, _, rest = body.partition(b"\0")
@@ -63,15 +64,19 @@ def texts_of(data: bytes) -> dict[str, str]:
             if kind == b"tEXt":
                 found[name] = rest.decode("latin-1")
             elif kind == b"zTXt":
-                found[name] = unpacked(rest[1:]).decode("latin-1")
+                text = unpacked(rest[1:], left)
+                found[name], left = text.decode("latin-1"), left - len(text)
             elif kind == b"iTXt":
                 packed, text = rest[:1] == b"\1", rest[2:].split(b"\0", 2)[-1]
-                found[name] = (unpacked(text) if packed else text).decode("utf-8", "replace")
+                if packed:
+                    text = unpacked(text, left)
+                    left -= len(text)
+                found[name] = text.decode("utf-8", "replace")
     except (ValueError, zlib.error):
         return found
     return found
 
 
-def unpacked(data: bytes) -> bytes:
+def unpacked(data: bytes, limit: int) -> bytes:
     """What was compressed, up to a limit."""
-    return zlib.decompressobj().decompress(data, TEXT_BYTES)
+    return zlib.decompressobj().decompress(data, limit) if limit else b""  # to zlib 0 is no limit
