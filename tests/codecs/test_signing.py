@@ -2,7 +2,9 @@
 
 import stat
 import struct
+import time
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from PIL import Image
@@ -43,6 +45,20 @@ def test_the_key_is_made_once_and_nobody_else_reads_it(home):
     found = signing.signature_of(first)
     assert (found.state, found.said, found.faults) == ("signed here", SAID, ())
     assert "self-signed" in str(found.by)
+
+
+def test_of_several_first_uses_at_once_one_makes_the_key(home, monkeypatch):
+    made, plain = [], signing.fresh
+
+    def slowly():
+        made.append(plain())
+        time.sleep(0.03)
+        return made[-1]
+
+    monkeypatch.setattr(signing, "fresh", slowly)
+    with ThreadPoolExecutor(2) as pool:
+        found = list(pool.map(signing.credentials, [home, home]))
+    assert found == made * 2
 
 
 def test_pixels_and_words_that_changed_are_noticed_though_checksums_fit(home):

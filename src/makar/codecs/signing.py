@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 import makar
 from makar.core.errors import ResourceError
-from makar.core.files import mending, write_atomic
+from makar.core.files import lock, mending, write_atomic
 
 KEY_FILE, CHAIN_FILE = "signing-key.pem", "signing-chain.pem"
 
@@ -65,20 +65,33 @@ def credentials(folder: Path) -> tuple[bytes, bytes]:
 
     Raises:
         ResourceError: They cannot be written or read.
+        RunError: Another process is still making them.
     """
     key, chain = folder / KEY_FILE, folder / CHAIN_FILE
+
+    def whole() -> bool:
+        return key.is_file() and chain.is_file()
+
     with mending(folder):
-        if not (key.is_file() and chain.is_file()):
-            folder.mkdir(parents=True, exist_ok=True)
-            made_chain, made_key = fresh()
-            with os.fdopen(os.open(key, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
-                file.write(made_key)
-            write_atomic(chain, made_chain)
+        if not whole():
+            with lock(folder):  # of several first uses at once, one makes the key
+                if not whole():
+                    make(key, chain)
     try:
         return chain.read_bytes(), key.read_bytes()
     except OSError as fault:
-        fix = f"remove {folder} to make a new one"
+        fix = f"remove {key} to make a new one"
         raise ResourceError(f"the signing key cannot be read: {fault.strerror}", where=key, fix=fix) from None
+
+
+def make(key: Path, chain: Path) -> None:
+    """Write a new key that nobody else reads, and then its certificates: without these it does not count."""
+    made_chain, made_key = fresh()
+    with os.fdopen(os.open(key, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+        file.write(made_key)
+        file.flush()
+        os.fsync(file.fileno())
+    write_atomic(chain, made_chain)
 
 
 def fresh() -> tuple[bytes, bytes]:
