@@ -16,7 +16,7 @@ def called(layer, x):
     return layer(x)
 
 
-@pytest.mark.parametrize(("kernel", "groups"), [(1, 1), (3, 2), (3, 4), (5, 1)])
+@pytest.mark.parametrize(("kernel", "groups"), [(1, 1), (1, 4), (3, 2), (3, 4), (5, 1)])
 @pytest.mark.parametrize("bias", [True, False])
 def test_a_penalty_on_the_gradient_has_the_gradient_that_pytorch_gives(kernel, groups, bias):
     torch.manual_seed(0)

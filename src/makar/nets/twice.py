@@ -97,10 +97,8 @@ class Convolution(nn.Conv2d):
 
     def forward(self, input: Images) -> Convolved:  # noqa: A002
         """The convolution; without gradient, or in half precision with its casts, PyTorch's own."""
-        if self.kernel_size == (
-            1,
-            1,
-        ):  # a product over channels, which lie side by side in the order that nets here use
+        # A product over channels, which lie side by side in the order that nets here use.
+        if self.kernel_size == (1, 1) and self.groups == 1:
             return F.linear(input.permute(0, 2, 3, 1), self.weight.flatten(1), self.bias).permute(0, 3, 1, 2)
         if not torch.is_grad_enabled() or input.is_meta or torch.is_autocast_enabled(input.device.type):
             return super().forward(input)
