@@ -73,6 +73,16 @@ def test_the_gap_is_halved_every_so_many_steps():
     assert float(objective.share(torch.tensor([0.1]), 0)) == 0
 
 
+def test_however_long_it_learns_there_is_a_gap_to_divide_by():
+    model, sigma = make(), torch.tensor([0.01, 1.0, 80.0])
+    objective = Consistency(doubling=10)
+    assert bool((objective.share(sigma, 100_000) < 1).all())
+    model.net.train()
+    loss = objective(model, batch(), "", stream(step=100_000))
+    loss.sum.backward()
+    assert all(bool(parameter.grad.isfinite().all()) for parameter in model.net.parameters())
+
+
 def test_what_makes_no_sense_is_refused():
     with pytest.raises(RecipeError, match="above 0"):
         Consistency(doubling=0)

@@ -14,6 +14,9 @@ from makar.families.diffusion.path import limits
 BEND, SLOPE = 8.0, 1.0
 """Of the gap at weak noise: k and b of arXiv 2406.14548, eq. 12."""
 
+HALVINGS = 10
+"""Of the gap at most: much later both noises are one number, and there is nothing to divide by."""
+
 SOFT = 0.00054
 """Below so much error a value, times the root of how many there are, the loss is a square. Paper: arXiv 2310.14189."""
 
@@ -28,7 +31,7 @@ class Consistency:
 
     Args:
         players: The whole net.
-        doubling: Steps after which the gap is halved.
+        doubling: Steps after which the gap is halved, and halved again, ten times at most.
         p_mean: Mean of the logarithm of the noise.
         p_std: Its standard deviation.
 
@@ -74,5 +77,5 @@ class Consistency:
 
     def share(self, sigma: Rows, step: int) -> Rows:
         """How strong the weaker noise is, over the stronger. Paper: eq. 12, with q = 2."""
-        left = 0.5 ** (1 + step // self.doubling)
+        left = 0.5 ** (1 + min(step // self.doubling, HALVINGS))
         return (1 - left * (1 + BEND * (-SLOPE * sigma).sigmoid())).clamp(min=0)
