@@ -168,3 +168,19 @@ def test_codes_that_nobody_uses_are_set_on_vectors_of_the_batch():
     for step in range(12):
         again.prepare(z, Rng(0, step, torch.arange(4)))
     assert torch.equal(again.codebook, quantize.codebook)
+
+
+def test_a_code_that_nobody_uses_is_set_where_the_squared_distance_says_whatever_its_number():
+    """Vectors at distances 1, 2 and 3 are drawn as 1 to 4 to 9; many lie on a code and are never drawn."""
+    far = torch.tensor([[1.0, 0.0, 0.0], [0.0, 2.0, 0.0], [0.0, 0.0, 3.0]])
+    z = torch.cat((torch.zeros(61, 3), far)).T.view(1, 3, 8, 8)
+    counts = torch.zeros(3)
+    for seed in range(300):
+        quantize = fresh(VQBottleneck(num_vq_embeddings=6, vq_embed_dim=3, decay=0.999, revive=0.001))
+        quantize.codebook.zero_()
+        quantize.codebook[5] = 100.0
+        quantize.settle()
+        quantize.get_buffer("count")[5] = 0
+        quantize.prepare(z, Rng(seed, 0, torch.zeros(1, dtype=torch.int64)))
+        counts[torch.cdist(quantize.codebook[5:], far).argmin()] += 1
+    torch.testing.assert_close(counts / 300, torch.tensor([1.0, 4.0, 9.0]) / 14, atol=0.08, rtol=0)

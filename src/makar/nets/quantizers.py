@@ -106,7 +106,7 @@ class VectorQuantizer(nn.Module):
         luck = -(-rng.uniform("revive", len(vectors) // len(rng.rows)).flatten().log()).log()
         gaps = torch.cdist(vectors, book).min(1).values
         tickets = (2 * gaps.clamp(min=1e-12).log() + luck).argsort(descending=True)
-        places = torch.arange(len(book), device=book.device) % len(tickets)
+        places = (dead.cumsum(0) - 1).clamp(min=0) % len(tickets)  # the first drawn to the first of the dead
         book.copy_(torch.where(dead[:, None], vectors[tickets[places]], book))
         count.copy_(torch.where(dead, max(1.0, 2 * least), count))  # time enough to be found useful
         total.copy_(torch.where(dead[:, None], book * count[:, None], total))
