@@ -76,6 +76,9 @@ def test_pixels_and_words_that_changed_are_noticed_though_checksums_fit(home):
         found = signing.signature_of(joined(changed))
         assert found.state == "broken"
         assert found.faults
+    unreadable = dict(parts)[MANIFEST].replace(b"drows", b"frows")  # a word that is longer than itself
+    found = signing.signature_of(joined([(each, unreadable if each == MANIFEST else old) for each, old in parts]))
+    assert (found.state, found.faults) == ("broken", ("manifest.unreadable",))
     moved = [part for part in list(chunks(picture(8))) if part[0] != b"IEND"]
     borrowed = joined([moved[0], (MANIFEST, dict(parts)[MANIFEST]), *moved[1:], (b"IEND", b"")])
     assert signing.signature_of(borrowed).state == "broken"

@@ -202,6 +202,8 @@ def signature_of(data: bytes) -> Signature:
         if "ManifestNotFound" in str(fault):
             return Signature("none")
         return Signature("broken", faults=(str(fault),))
+    except KeyError:  # what cannot be read of a manifest is left out, and then there is none that is meant
+        return Signature("broken", faults=("manifest.unreadable",))
     failures = [each["code"] for each in results.get("activeManifest", {}).get("failure", [])]
     by = active.get("signature_info", {})
     said = next((each["data"] for each in active.get("assertions", []) if each["label"] == MADE), None)
