@@ -1,15 +1,12 @@
 """What is known of a code before a picture is seen: a standard normal, or a mixture that is learned."""
 
 import math
-from typing import Literal
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from makar.nets.gaussians import NARROWEST, WIDEST
-
-PriorName = Literal["normal", "mixture"]
 
 
 class Mixture(nn.Module):
