@@ -112,14 +112,23 @@ def test_two_players_each_move_their_own():
     model.net.train()
     assert objective.players == ("model", "critic")
     parts = {name: list(model.net.get_submodule(name).parameters()) for name in objective.players}
-    for player, other in (("model", "critic"), ("critic", "model")):
+    for player in objective.players:
         loss_of(model, objective, player, step=3).sum.backward(inputs=parts[player])
         assert any(p.grad is not None and bool(p.grad.any()) for p in parts[player])
-        assert all(p.grad is None for p in parts[other]) or player == "critic"
         model.net.zero_grad()
     early, late = (loss_of(model, objective, "model", step=step).logs for step in (2, 3))
     assert "doubt" not in early
     assert "doubt" in late
+
+
+def test_the_autoencoder_keeps_nothing_for_a_turn_in_which_it_learns_nothing():
+    model, objective, kept = make(**CRITIC), Reconstruct(adversary=0.5), []
+    model.net.train()
+    model.net.model.decoder.register_forward_hook(lambda net, given, made: kept.append(made.requires_grad))
+    loss_of(model, objective, "critic").sum.backward()
+    assert all(parameter.grad is None for parameter in model.net.model.parameters())
+    loss_of(model, objective, "model")
+    assert kept == [False, True]
 
 
 def test_a_critic_is_not_judged_in_validation():

@@ -84,7 +84,9 @@ class Reconstruct:
         net, images = autoencoder_of(model.net), micro["images"]
         if player == "critic":
             assert isinstance(model.net, Contest)
-            return judged(model.net, images, self.passed(net, micro, rng)[0])
+            with torch.no_grad():  # the autoencoder learns nothing in this turn, and keeps nothing for it
+                again = self.passed(net, micro, rng)[0]
+            return judged(model.net, images, again)
         again, price, logs = self.passed(net, micro, rng)
         error = (again - images).abs().flatten(1).mean(1)
         losses, logs = error + price, {"l1": error.sum(), **logs}
@@ -121,7 +123,7 @@ def judged(net: Contest, images: Images, again: Images) -> Loss:
 
     In validation that is nothing: a critic that is easily led astray is not what a run is judged by.
     """
-    real, made = net.critic(images), net.critic(again.detach())
+    real, made = net.critic(images), net.critic(again)
     losses = 0.5 * (means(F.relu(1 - real)) + means(F.relu(1 + made))) * float(net.training)
     return Loss(losses.sum(), torch.tensor(float(len(images))), {"margin": means(real - made).sum()})
 
