@@ -96,6 +96,28 @@ def edits_of(edits: str | Sequence[str], known: Sequence[str]) -> list[tuple[str
     return found
 
 
+def towards_of(towards: Any, what: str) -> tuple[Any, float]:
+    """What a prompt goes to, and how far.
+
+    Args:
+        towards: A pair of both.
+        what: That the family goes to, for messages.
+
+    Raises:
+        InputError: It is no such pair, or the share lies beyond 0 to 1.
+    """
+    fix = f"give {what} and a share in 0 to 1"
+    try:
+        other, given = towards
+        share = float(given)
+    except (TypeError, ValueError):
+        fault = f"not {what} and a share"
+        raise InputError(fault, where="towards", value=type(towards).__name__, fix=fix) from None
+    if not 0 <= share <= 1:
+        raise InputError("a share beyond 0 to 1", where="towards", value=share, fix=fix)
+    return other, share
+
+
 def between(one: Float[Tensor, " size"], other: Float[Tensor, " size"], share: float) -> Float[Tensor, " size"]:
     """From one code towards another along the arc: on a straight line codes would be shorter than any that is drawn.
 

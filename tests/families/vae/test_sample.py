@@ -106,6 +106,7 @@ def test_a_mixture_draws_from_its_components():
         ({"towards": (torch.zeros(1, 9, 8), 0.5)}, "make it 8x8"),
         ({"image": torch.zeros(1, 8, 8), "towards": torch.zeros(1, 8, 8)}, "not a picture and a share"),
         ({"image": torch.zeros(1, 8, 8), "towards": (torch.zeros(1, 8, 8), "x")}, "not a picture and a share"),
+        ({"towards": (torch.zeros(1, 8, 8), -0.5)}, "beyond 0 to 1"),
         ({"edit": "+Bag"}, "knows no directions"),
     ],
 )

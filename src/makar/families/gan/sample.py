@@ -14,7 +14,7 @@ from makar.families.gan.build import Gan, config_of
 from makar.families.gan.codes import Code, directions, latent_of, middle
 from makar.families.gan.invert import Search, begun, stepped
 from makar.families.gan.settings import GanSettings
-from makar.families.pictures import between, edits_of, fitting, label_of, parts_of
+from makar.families.pictures import between, edits_of, fitting, label_of, parts_of, towards_of
 
 SEARCH = ("code", "mean", "spread", "first", "second")
 
@@ -109,7 +109,9 @@ def drawn(model: Model[Gan], seed: int, label: int | None, settings: GanSettings
     labels = None if label is None else torch.tensor([label], device=model.device)
     latent = latent_of(seed, generator.latent_size)
     if towards is not None:
-        other, share = pair_of(towards)
+        other, share = towards_of(towards, "a seed")
+        if not isinstance(other, int):
+            raise InputError("not a seed", where="towards", value=type(other).__name__, fix="give a whole number")
         latent = between(latent, latent_of(other, generator.latent_size), share)
     code = generator.code(latent[None].to(model.device), labels)[0]
     if settings.mixing_seed is not None:
@@ -123,20 +125,6 @@ def drawn(model: Model[Gan], seed: int, label: int | None, settings: GanSettings
     if settings.truncation != 1:
         code = torch.lerp(middle(model, label)[0], code, settings.truncation)
     return code
-
-
-def pair_of(towards: Any) -> tuple[int, float]:
-    """Another seed, and how far to go to it.
-
-    Raises:
-        InputError: It is something else.
-    """
-    try:
-        seed, share = towards
-        return int(seed), float(share)
-    except (TypeError, ValueError):
-        fix = "give a seed and a share in 0 to 1"
-        raise InputError("not a seed and a share", where="towards", value=towards, fix=fix) from None
 
 
 def search_on(net: Gan, state: State, row: int) -> None:

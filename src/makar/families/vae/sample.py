@@ -13,7 +13,7 @@ from makar.core.config import parse
 from makar.core.errors import InputError, ModelError
 from makar.core.nouns import Chunk, Model, Request, State
 from makar.core.random import Rng
-from makar.families.pictures import between, edits_of, fitting, label_of, parts_of
+from makar.families.pictures import between, edits_of, fitting, label_of, parts_of, towards_of
 from makar.families.vae.found import directions_of
 from makar.families.vae.likelihood import middle, shown
 from makar.families.vae.net import Vae, config_of
@@ -138,26 +138,12 @@ def understood(model: Model[Vae], prompt: Any) -> Wish:
     if "image" in given:
         image = fitting(given["image"], net.in_channels, net.sample_size)
     if "towards" in given:
-        other, share = pair_of(given["towards"])
+        other, share = towards_of(given["towards"], "a picture")
         towards = other if isinstance(other, int) else fitting(other, net.in_channels, net.sample_size)
     if "edit" in given and not known:
         what, fix = "this model knows no directions", "train it on pictures of several classes"
         raise InputError(what, where="edit", value=given["edit"], fix=fix)
     return Wish(image, towards, share, edits_of(given.get("edit", ()), known))
-
-
-def pair_of(towards: Any) -> tuple[Any, float]:
-    """A picture or a seed, and how far to go to it.
-
-    Raises:
-        InputError: It is something else.
-    """
-    try:
-        other, share = towards
-        return other, float(share)
-    except (TypeError, ValueError):
-        what, fix = "not a picture and a share", "give a picture and a share in 0 to 1"
-        raise InputError(what, where="towards", value=type(towards).__name__, fix=fix) from None
 
 
 SAMPLER = VaeSampler()
