@@ -123,7 +123,7 @@ def test_an_unknown_direction_is_answered_by_the_nearest():
 
 
 def test_settings_of_another_family_are_refused():
-    with pytest.raises(InputError, match="give a variational autoencoder VaeSettings"):
+    with pytest.raises(InputError, match="give VaeSettings"):
         Engine(make()).generate([Request(None, settings=DiffusionSettings())])
 
 

@@ -6,13 +6,13 @@ import torch
 from torch import Tensor
 
 from makar.codecs.pixels import to_picture
-from makar.core.config import parse
 from makar.core.errors import InputError, ModelError
 from makar.core.nouns import Chunk, Model, Request, State
 from makar.core.random import Rng
 from makar.families.autoencoder.build import Net, autoencoder_of, config_of
 from makar.families.autoencoder.settings import AutoencoderSettings
 from makar.families.pictures import fitting, label_of, parts_of
+from makar.families.settings import settings_of
 from makar.nets.autoencoder_config import KLBottleneck
 from makar.nets.autoencoder_kl import AutoencoderKL, VQModel
 
@@ -55,7 +55,8 @@ class AutoencoderSampler:
 
 def coded(model: Model[Net], request: Request) -> tuple[Tensor, Tensor]:
     """The values that a request's prompt is encoded to, and their codes: of a Gaussian bottleneck the values again."""
-    config, net, settings = config_of(model), autoencoder_of(model.net), settings_of(model, request)
+    config, net = config_of(model), autoencoder_of(model.net)
+    settings = settings_of(model, request, AutoencoderSettings)
     given = parts_of(request.prompt, ("label", "image", "codes"))
     label_of(given.get("label"), 0, (), None)
     rng = Rng(request.seed, 0, torch.zeros(1, dtype=torch.int64))
@@ -92,19 +93,6 @@ def checked(net: AutoencoderKL | VQModel, codes: Tensor, shape: tuple[int, ...])
         fix = f"give numbers below {len(net.quantize.codebook)}"
         raise InputError("the codebook has no such code", value=int(codes.max()), fix=fix)
     return codes.float() if plain else codes.long()
-
-
-def settings_of(model: Model[Net], request: Request) -> AutoencoderSettings:
-    """The request's settings, or the model's own defaults."""
-    if isinstance(request.settings, AutoencoderSettings):
-        return request.settings
-    if request.settings is not None:
-        raise InputError(
-            "these settings belong to another family",
-            value=type(request.settings).__name__,
-            fix="give an autoencoder AutoencoderSettings",
-        )
-    return parse(AutoencoderSettings, model.generation, "the model's generation defaults")
 
 
 SAMPLER = AutoencoderSampler()

@@ -16,7 +16,6 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from makar.codecs.pixels import to_picture, to_values
-from makar.core.config import parse
 from makar.core.errors import InputError, ModelError
 from makar.core.nouns import Chunk, LatentCodec, Model, Request, State
 from makar.core.random import Rng, key_of
@@ -36,6 +35,7 @@ from makar.families.diffusion.path import levels_of
 from makar.families.diffusion.samplers import SAMPLERS, Trail, advance, begin
 from makar.families.diffusion.settings import DiffusionSettings
 from makar.families.pictures import fitting, label_of, parts_of
+from makar.families.settings import settings_of
 
 CODES = tuple(SAMPLERS)
 """A row's sampler is in its state as a number."""
@@ -80,7 +80,7 @@ class DiffusionSampler:
             UserError: A class that the net does not know, a picture of another size, guidance without labels.
         """
         config, device = config_of(model), model.device
-        settings = [settings_of(model, request) for request in requests]
+        settings = [settings_of(model, request, DiffusionSettings) for request in requests]
         wishes = [understood(model, request.prompt) for request in requests]
         levels = [ways(config, each, wish) for each, wish in zip(settings, wishes, strict=True)]
         shape = (config.net.in_channels, config.net.sample_size, config.net.sample_size)
@@ -200,19 +200,6 @@ def shifts(state: State) -> Tensor:
     side, streams, at = state["x"].shape[2], state["stream"].tolist(), state["at"].tolist()
     rows = [Rng(stream, 1 + step, torch.zeros(1, dtype=torch.int64)) for stream, step in zip(streams, at, strict=True)]
     return torch.cat([row.integers("shift", side, 2) for row in rows]) * state["tile"].cpu()[:, None]
-
-
-def settings_of(model: Model[Net], request: Request) -> DiffusionSettings:
-    """The request's settings, or the model's own defaults."""
-    if isinstance(request.settings, DiffusionSettings):
-        return request.settings
-    if request.settings is not None:
-        raise InputError(
-            "these settings belong to another family",
-            value=type(request.settings).__name__,
-            fix="give a diffusion model DiffusionSettings",
-        )
-    return parse(DiffusionSettings, model.generation, "the model's generation defaults")
 
 
 def ways(config: DiffusionConfig, settings: DiffusionSettings, wish: Wish) -> Float[Tensor, " levels"]:

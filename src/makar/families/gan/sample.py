@@ -6,7 +6,6 @@ from typing import Any
 import torch
 
 from makar.codecs.pixels import to_picture
-from makar.core.config import parse
 from makar.core.errors import InputError, ModelError
 from makar.core.nouns import Chunk, Model, Request, State
 from makar.core.random import Rng
@@ -15,6 +14,7 @@ from makar.families.gan.codes import Code, directions, latent_of, middle
 from makar.families.gan.invert import Search, begun, stepped
 from makar.families.gan.settings import GanSettings
 from makar.families.pictures import between, edits_of, fitting, label_of, parts_of, towards_of
+from makar.families.settings import settings_of
 
 SEARCH = ("code", "mean", "spread", "first", "second")
 
@@ -75,7 +75,7 @@ def begin(model: Model[Gan], request: Request) -> State:
     Raises:
         UserError: Something in the request that does not fit the model.
     """
-    config, settings = config_of(model), settings_of(model, request)
+    config, settings = config_of(model), settings_of(model, request, GanSettings)
     net, given = config.net, parts_of(request.prompt, PARTS)
     label = label_of(given.get("label"), net.num_classes, config.classes, null=ANY)
     if "image" in given:
@@ -134,16 +134,6 @@ def search_on(net: Gan, state: State, row: int) -> None:
     for name in SEARCH:
         state[name][row] = getattr(found, name)
     state["at"][row] += 1
-
-
-def settings_of(model: Model[Gan], request: Request) -> GanSettings:
-    """The request's settings, or the model's own defaults."""
-    if isinstance(request.settings, GanSettings):
-        return request.settings
-    if request.settings is not None:
-        value, fix = type(request.settings).__name__, "give a GAN GanSettings"
-        raise InputError("these settings belong to another family", value=value, fix=fix)
-    return parse(GanSettings, model.generation, "the model's generation defaults")
 
 
 SAMPLER = GanSampler()

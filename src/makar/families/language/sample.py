@@ -19,7 +19,6 @@ from torch import Tensor
 from makar.codecs.bpe import Bpe
 from makar.codecs.chat import prompt_ids as chat_prompt
 from makar.codecs.chat import template_of
-from makar.core.config import parse
 from makar.core.errors import InputError, ModelError
 from makar.core.nouns import Chunk, Model, Request, State
 from makar.core.random import Rng
@@ -27,6 +26,7 @@ from makar.families.language.reading import read, renew, room_for
 from makar.families.language.sampling import draw, likeliest, penalize_repeats, seen_tokens, warp
 from makar.families.language.settings import LanguageSettings
 from makar.families.language.stops import release
+from makar.families.settings import settings_of
 from makar.nets.cache import Cache
 from makar.nets.decoder import Decoder
 
@@ -48,7 +48,7 @@ class LanguageSampler:
         """
         net, device = model.net, model.device
         prompts = [prompt_ids(model, request.prompt) for request in requests]
-        settings = [settings_of(model, request) for request in requests]
+        settings = [settings_of(model, request, LanguageSettings) for request in requests]
         limits = [
             # The last token is drawn and never read, so it may lie one beyond the context.
             min(len(prompt) + each.max_tokens, net.config.max_position_embeddings + 1)
@@ -102,19 +102,6 @@ class LanguageSampler:
         state["tokens"].scatter_(1, lengths[:, None], fresh[:, None])
         infos = explain(logits, fresh, state["logprobs"])
         return tell(codec_of(model), state | {"lengths": lengths}, infos)
-
-
-def settings_of(model: Model[Decoder], request: Request) -> LanguageSettings:
-    """The request's settings, or the model's own defaults."""
-    if isinstance(request.settings, LanguageSettings):
-        return request.settings
-    if request.settings is not None:
-        raise InputError(
-            "these settings belong to another family",
-            value=type(request.settings).__name__,
-            fix="give a language model LanguageSettings",
-        )
-    return parse(LanguageSettings, model.generation, "the model's generation defaults")
 
 
 def codec_of(model: Model[Decoder]) -> Bpe:

@@ -9,11 +9,11 @@ from jaxtyping import Float
 from torch import Tensor
 
 from makar.codecs.pixels import to_picture
-from makar.core.config import parse
 from makar.core.errors import InputError, ModelError
 from makar.core.nouns import Chunk, Model, Request, State
 from makar.core.random import Rng
 from makar.families.pictures import between, edits_of, fitting, label_of, parts_of, towards_of
+from makar.families.settings import settings_of
 from makar.families.vae.found import directions_of
 from makar.families.vae.likelihood import middle, shown
 from makar.families.vae.net import Vae, config_of
@@ -37,7 +37,7 @@ class VaeSampler:
             UserError: A prompt that the model does not understand, or a picture of another size.
         """
         wishes = [understood(model, request.prompt) for request in requests]
-        settings = [settings_of(model, request) for request in requests]
+        settings = [settings_of(model, request, VaeSettings) for request in requests]
         known = codes_of_pictures(model, wishes)
         rows = zip(requests, wishes, settings, known, strict=True)
         return {"code": torch.stack([code_of(model, *row) for row in rows])}
@@ -93,19 +93,6 @@ def codes_of_pictures(model: Model[Vae], wishes: Sequence["Wish"]) -> list[list[
         return [[] for _ in wishes]
     codes = model.net.code_of(shown(config_of(model), torch.stack(pictures).to(model.device)))
     return [list(part) for part in codes.split(counts)]
-
-
-def settings_of(model: Model[Vae], request: Request) -> VaeSettings:
-    """The request's settings, or the model's own defaults."""
-    if isinstance(request.settings, VaeSettings):
-        return request.settings
-    if request.settings is not None:
-        raise InputError(
-            "these settings belong to another family",
-            value=type(request.settings).__name__,
-            fix="give a variational autoencoder VaeSettings",
-        )
-    return parse(VaeSettings, model.generation, "the model's generation defaults")
 
 
 @dataclass(frozen=True)
