@@ -362,6 +362,7 @@ def test_two_processes_make_the_model_of_one(tiny, workspace, tmp_path):
 TINY_MODEL = ("model.hidden_size=16", "model.num_hidden_layers=1", "model.vocab_size=300")
 TINY_NETS = {
     "mlp": ("model.net.hidden_sizes=[8]",),
+    "style": ("model.net.sample_size=16", "model.net.block_out_channels=[8, 8]"),
     None: ("model.net.sample_size=8", "model.net.block_out_channels=[8, 8]"),  # autoencoders, by their bottleneck
 }
 TINY_NET = ("model.net.block_out_channels=[8, 8]",)
