@@ -4,12 +4,14 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from makar.codecs.pixels import to_values
 from makar.core.config import nearest
 from makar.core.errors import InputError
+from makar.core.nouns import Batch
 
 EDIT = re.compile(r"(?P<sign>[+-])(?P<name>[^=]+)(=(?P<strength>\d+(\.\d+)?))?")
 """An edit: "+NAME", "-NAME", or with a strength: "+NAME=1.5"."""
@@ -94,6 +96,14 @@ def edits_of(edits: str | Sequence[str], known: Sequence[str]) -> list[tuple[str
             raise InputError("the model knows no such direction", where="edit", value=match["name"], fix=fix)
         found.append((match["name"], float(match["strength"] or 1) * (1 if match["sign"] == "+" else -1)))
     return found
+
+
+def stripes() -> Batch:
+    """Pictures of 8x8 for a family's `tiny`: stripes that lie or stand, the classes, at each of four places."""
+    place = torch.arange(8)
+    lying = torch.stack([torch.where((place + shift) % 4 < 2, 1.0, -1.0) for shift in range(4)])
+    images = torch.cat((lying[:, :, None].expand(4, 8, 8), lying[:, None].expand(4, 8, 8)))[:, None].contiguous()
+    return {"images": images, "label": torch.arange(8) // 4}
 
 
 def towards_of(towards: Any, what: str) -> tuple[Any, float]:

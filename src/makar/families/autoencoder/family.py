@@ -3,8 +3,6 @@
 from dataclasses import replace
 from pathlib import Path
 
-import torch
-
 from makar.core.config import Config
 from makar.core.nouns import Family, Folder, Model, Source
 from makar.data.table import TensorSource
@@ -16,6 +14,7 @@ from makar.families.autoencoder.folder import read, recognises, save
 from makar.families.autoencoder.objective import Reconstruct
 from makar.families.autoencoder.sample import SAMPLER
 from makar.families.autoencoder.settings import AutoencoderSettings
+from makar.families.pictures import stripes
 from makar.nets.autoencoder_config import AutoencoderNetConfig
 
 MEASURED = 16
@@ -43,12 +42,9 @@ def measured(model: Model[Net], source: Source) -> Model[Net]:
 
 
 def tiny() -> tuple[Config, Source]:
-    """Stripes that lie or stand, at every place that they can: 8x8 pictures."""
+    """Stripes."""
     net = AutoencoderNetConfig(sample_size=8, in_channels=1, block_out_channels=(16, 16))
-    place = torch.arange(8)
-    lying = torch.stack([torch.where((place + shift) % 4 < 2, 1.0, -1.0) for shift in range(4)])
-    images = torch.cat((lying[:, :, None].expand(4, 8, 8), lying[:, None].expand(4, 8, 8)))[:, None].contiguous()
-    return AutoencoderConfig(net=net), TensorSource({"images": images}, seed=0)
+    return AutoencoderConfig(net=net), TensorSource({"images": stripes()["images"]}, seed=0)
 
 
 FAMILY = Family(

@@ -2,8 +2,6 @@
 
 from pathlib import Path
 
-import torch
-
 from makar.core.config import Config
 from makar.core.nouns import Family, Folder, Model, Source
 from makar.data.table import TensorSource
@@ -16,6 +14,7 @@ from makar.families.diffusion.folder import read, recognises, save
 from makar.families.diffusion.objective import Denoise, DenoisingScore
 from makar.families.diffusion.sample import SAMPLER
 from makar.families.diffusion.settings import DiffusionSettings
+from makar.families.pictures import stripes
 from makar.nets.image_config import UNetConfig
 
 
@@ -25,15 +24,12 @@ def load(folder: Path) -> Model[Net]:
 
 
 def tiny() -> tuple[Config, Source]:
-    """Stripes that lie or stand, at every place that they can: two classes of 8x8 pictures."""
+    """Stripes of two classes."""
     net = UNetConfig(
         sample_size=8, in_channels=1, block_out_channels=(16,), down_block_types=("DownBlock2D",), layers_per_block=1,
         add_attention=False, num_classes=2,
     )  # fmt: skip
-    place = torch.arange(8)
-    lying = torch.stack([torch.where((place + shift) % 4 < 2, 1.0, -1.0) for shift in range(4)])
-    images = torch.cat((lying[:, :, None].expand(4, 8, 8), lying[:, None].expand(4, 8, 8)))[:, None].contiguous()
-    return DiffusionConfig(net=net), TensorSource({"images": images, "label": torch.arange(8) // 4}, seed=0)
+    return DiffusionConfig(net=net), TensorSource(stripes(), seed=0)
 
 
 FAMILY = Family(

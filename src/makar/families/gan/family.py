@@ -2,8 +2,6 @@
 
 from pathlib import Path
 
-import torch
-
 from makar.core.config import Config
 from makar.core.nouns import Family, Folder, Model, Source
 from makar.data.table import TensorSource
@@ -14,6 +12,7 @@ from makar.families.gan.folder import read, recognises, save
 from makar.families.gan.objective import Relativistic
 from makar.families.gan.sample import SAMPLER
 from makar.families.gan.settings import GanSettings
+from makar.families.pictures import stripes
 from makar.nets.gan_config import R3ganConfig
 
 
@@ -23,15 +22,12 @@ def load(folder: Path) -> Model[Gan]:
 
 
 def tiny() -> tuple[Config, Source]:
-    """Stripes that lie or stand, at every place that they can: two classes of 8x8 pictures."""
+    """Stripes of two classes."""
     net = R3ganConfig(
         sample_size=8, in_channels=1, num_classes=2, block_out_channels=(16, 16), layers_per_block=1, group_width=8,
         latent_size=8,
     )  # fmt: skip
-    place = torch.arange(8)
-    lying = torch.stack([torch.where((place + shift) % 4 < 2, 1.0, -1.0) for shift in range(4)])
-    images = torch.cat((lying[:, :, None].expand(4, 8, 8), lying[:, None].expand(4, 8, 8)))[:, None].contiguous()
-    return GanConfig(net=net), TensorSource({"images": images, "label": torch.arange(8) // 4}, seed=0)
+    return GanConfig(net=net), TensorSource(stripes(), seed=0)
 
 
 FAMILY = Family(

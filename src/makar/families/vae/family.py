@@ -2,11 +2,10 @@
 
 from pathlib import Path
 
-import torch
-
 from makar.core.config import Config
 from makar.core.nouns import Family, Folder, Model, Source
 from makar.data.table import TensorSource
+from makar.families.pictures import stripes
 from makar.families.vae.bound import ImportanceBound
 from makar.families.vae.build import blocks, build
 from makar.families.vae.codec import VaeCodec
@@ -27,12 +26,9 @@ def load(folder: Path) -> Model[Vae]:
 
 
 def tiny() -> tuple[Config, Source]:
-    """Stripes that lie or stand, at every place that they can, of 8x8 pictures."""
-    place = torch.arange(8)
-    lying = torch.stack([torch.where((place + shift) % 4 < 2, 1.0, -1.0) for shift in range(4)])
-    images = torch.cat((lying[:, :, None].expand(4, 8, 8), lying[:, None].expand(4, 8, 8)))[:, None].contiguous()
+    """Stripes."""
     config = VaeConfig(net=MlpVaeConfig(sample_size=8, hidden_sizes=(32,), latent_size=4), likelihood="bernoulli")
-    return config, TensorSource({"images": images}, seed=0)
+    return config, TensorSource({"images": stripes()["images"]}, seed=0)
 
 
 FAMILY = Family(
