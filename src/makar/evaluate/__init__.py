@@ -1,1 +1,1 @@
-"""What a model is worth: its text, its answers and what it prefers, each beside real held-out data and chance."""
+"""What a model is worth: its text, answers, preferences and pictures, each beside real held-out data and chance."""

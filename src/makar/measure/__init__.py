@@ -1,1 +1,1 @@
-"""What can be said of a text by reading it: rhyme, meter, variety, overlap, topic, manners. Knows no model."""
+"""What can be said of texts by reading them, and of pictures by their features: rhyme, variety, manners, Fréchet distance."""
