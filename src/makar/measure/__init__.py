@@ -1,1 +1,1 @@
-"""What can be said of texts by reading them, and of pictures by their features: rhyme, variety, manners, Fréchet distance."""
+"""What can be said of texts by reading them, of pictures by their features: rhyme, variety, manners, Fréchet distance."""
