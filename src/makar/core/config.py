@@ -4,9 +4,9 @@ import difflib
 import re
 from collections.abc import Mapping, Sequence
 from types import UnionType
-from typing import Any, TypeVar, Union, get_args, get_origin
+from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from makar.core.errors import RecipeError
 
@@ -18,6 +18,9 @@ class Config(BaseModel):
 
 
 C = TypeVar("C", bound=BaseModel)
+
+Positive = Annotated[int, Field(gt=0)]
+"""A whole number above 0, among others in a list."""
 
 TOML_KINDS: Mapping[str, str] = {
     **dict.fromkeys(("tuple_type", "list_type", "set_type", "frozen_set_type"), "a list, such as [1, 2]"),

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from makar.core.config import Config
+from makar.core.config import Config, Positive
 from makar.nets.image_config import ATTENDED, default_groups
 
 
@@ -121,7 +121,7 @@ class AutoencoderNetConfig(Config):
     sample_size: int = Field(default=32, gt=0)
     in_channels: int = Field(default=3, gt=0)
     out_channels: int = Field(default_factory=lambda known: known["in_channels"], gt=0)
-    block_out_channels: tuple[int, ...] = Field(default=(32, 64, 128), min_length=1)
+    block_out_channels: tuple[Positive, ...] = Field(default=(32, 64, 128), min_length=1)
     layers_per_block: int = Field(default=1, gt=0)
     norm_num_groups: int = Field(default_factory=default_groups, gt=0)
     mid_block_add_attention: bool = Field(default_factory=default_attention)
@@ -164,4 +164,4 @@ class CriticConfig(Config):
         block_out_channels: Width of each stage; each halves the places in a row.
     """
 
-    block_out_channels: tuple[int, ...] = Field(default=(64, 128), min_length=1)
+    block_out_channels: tuple[Positive, ...] = Field(default=(64, 128), min_length=1)

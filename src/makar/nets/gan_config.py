@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from makar.core.config import Config
+from makar.core.config import Config, Positive
 
 
 class GanShape(Config):
@@ -27,7 +27,7 @@ class GanShape(Config):
     in_channels: int = Field(default=3, gt=0)
     patch_size: int = Field(default=1, gt=0)
     num_classes: int = Field(default=0, ge=0)
-    block_out_channels: tuple[int, ...] = Field(default=(48, 96, 192, 192), min_length=1)
+    block_out_channels: tuple[Positive, ...] = Field(default=(48, 96, 192, 192), min_length=1)
     layers_per_block: int = Field(default=2, gt=0)
     expansion: int = Field(default=2, gt=0)
     group_width: int = Field(default=16, gt=0)
@@ -43,7 +43,7 @@ class GanShape(Config):
                 f" patches and each of the {stages} stages divide it (got {self.sample_size})"
             )
         for width in self.block_out_channels:
-            if width <= 0 or width * self.expansion % self.group_width:
+            if width * self.expansion % self.group_width:
                 raise ValueError(f"set group_width to a divisor of expansion * block_out_channels (got {width})")
         return self
 

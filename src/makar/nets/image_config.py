@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
-from makar.core.config import Config
+from makar.core.config import Config, Positive
 
 DownBlock = Literal["DownBlock2D", "AttnDownBlock2D"]
 UpBlock = Literal["UpBlock2D", "AttnUpBlock2D"]
@@ -61,7 +61,7 @@ class UNetConfig(Config):
     sample_size: int = Field(default=32, gt=0)
     in_channels: int = Field(default=3, gt=0)
     out_channels: int = Field(default_factory=lambda known: known["in_channels"], gt=0)
-    block_out_channels: tuple[int, ...] = Field(default=(64, 128, 192), min_length=1)
+    block_out_channels: tuple[Positive, ...] = Field(default=(64, 128, 192), min_length=1)
     down_block_types: tuple[DownBlock, ...] = Field(default_factory=default_down_blocks)  # pyright: ignore[reportArgumentType, reportAssignmentType]
     up_block_types: tuple[UpBlock, ...] = Field(default_factory=default_up_blocks)  # pyright: ignore[reportArgumentType, reportAssignmentType]
     layers_per_block: int = Field(default=2, gt=0)

@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from makar.core.config import Config
+from makar.core.config import Config, Positive
 
 
 class MlpVaeConfig(Config):
@@ -20,7 +20,7 @@ class MlpVaeConfig(Config):
     kind: Literal["mlp"] = "mlp"
     sample_size: int = Field(default=28, gt=0)
     in_channels: int = Field(default=1, gt=0)
-    hidden_sizes: tuple[int, ...] = Field(default=(512, 512), min_length=1)
+    hidden_sizes: tuple[Positive, ...] = Field(default=(512, 512), min_length=1)
     latent_size: int = Field(default=40, gt=0)
 
     @property
@@ -43,7 +43,7 @@ class ConvVaeConfig(Config):
     kind: Literal["conv"] = "conv"
     sample_size: int = Field(default=28, gt=0)
     in_channels: int = Field(default=1, gt=0)
-    block_out_channels: tuple[int, ...] = Field(default=(32, 64), min_length=1)
+    block_out_channels: tuple[Positive, ...] = Field(default=(32, 64), min_length=1)
     layers_per_block: int = Field(default=1, gt=0)
     latent_size: int = Field(default=64, gt=0)
 
@@ -72,17 +72,15 @@ class LadderVaeConfig(Config):
     kind: Literal["ladder"] = "ladder"
     sample_size: int = Field(default=28, gt=0)
     in_channels: int = Field(default=1, gt=0)
-    block_out_channels: tuple[int, ...] = Field(default=(32, 64), min_length=1)
+    block_out_channels: tuple[Positive, ...] = Field(default=(32, 64), min_length=1)
     layers_per_block: int = Field(default=1, gt=0)
-    latent_channels: tuple[int, ...] = Field(default=(1, 4), min_length=1)
+    latent_channels: tuple[Positive, ...] = Field(default=(1, 4), min_length=1)
 
     @model_validator(mode="after")
     def _fits(self) -> "LadderVaeConfig":
         check_halving(self.sample_size, len(self.block_out_channels))
         if len(self.latent_channels) != len(self.block_out_channels):
             raise ValueError(f"give {len(self.block_out_channels)} latent_channels, one for each of block_out_channels")
-        if min(self.latent_channels) < 1:
-            raise ValueError("set latent_channels to 1 or more for every stage")
         return self
 
     @property

@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from makar.core.config import Config
 from makar.nets.autoencoder_config import AutoencoderNetConfig, CriticConfig
@@ -23,3 +23,12 @@ class AutoencoderConfig(Config):
     critic: CriticConfig | None = None
     scaling_factor: float = Field(default=1.0, gt=0)
     shift_factor: float = 0.0
+
+    @model_validator(mode="after")
+    def _judged(self) -> "AutoencoderConfig":
+        if self.critic is not None and self.net.sample_size >> len(self.critic.block_out_channels) == 0:
+            raise ValueError(
+                f"take fewer critic.block_out_channels: each of the {len(self.critic.block_out_channels)} stages halves"
+                f" a picture of {self.net.sample_size} pixels"
+            )
+        return self
