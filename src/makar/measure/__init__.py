@@ -1,1 +1,1 @@
-"""What can be said of texts and pictures by looking at them: rhyme, variety, manners, Fréchet distance. Knows no model."""
+"""What can be said of texts and pictures by looking at them: rhyme, variety, manners, Fréchet distance."""
