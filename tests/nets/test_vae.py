@@ -91,7 +91,7 @@ def test_a_ladders_code_means_the_picture_that_it_was_drawn_with():
             "multiple of 8",
         ),
         (lambda: LadderVaeConfig(latent_channels=(1,)), "give 2 latent_channels"),
-        (lambda: LadderVaeConfig(latent_channels=(1, 0)), "1 or more"),
+        (lambda: LadderVaeConfig(latent_channels=(1, 0)), "greater than 0"),
     ],
 )
 def test_shapes_that_cannot_be_say_what_to_set(make, said):
