@@ -5,8 +5,10 @@ import torch
 from safetensors.torch import save_file
 
 from makar.core.errors import ModelError, RecipeError
+from makar.core.nouns import Model
 from makar.core.random import Rng
 from makar.data.table import TensorSource
+from makar.families.autoencoder.config import AutoencoderConfig
 from makar.families.autoencoder.family import FAMILY, tiny
 from makar.families.autoencoder.objective import Reconstruct
 from makar.families.autoencoder.perceptual import feature_layers, features, perceptual
@@ -144,6 +146,13 @@ def test_a_critic_is_not_judged_in_validation():
 def test_a_critic_and_its_price_go_together(more, options):
     with pytest.raises(RecipeError, match="go together"):
         loss_of(make(**more), Reconstruct(**options))
+
+
+def test_what_comes_back_has_the_channels_of_what_was_given():
+    net = {"sample_size": 8, "in_channels": 3, "out_channels": 1, "block_out_channels": (8, 8)}
+    model = Model(FAMILY, config := AutoencoderConfig.model_validate({"net": net}), FAMILY.build(config))
+    with pytest.raises(RecipeError, match=r"model\.net\.out_channels: pictures come back with other channels"):
+        Reconstruct().prepare(model, {"images": torch.zeros(2, 3, 8, 8)}, stream(2))
 
 
 def test_prices_that_make_no_sense_are_refused():

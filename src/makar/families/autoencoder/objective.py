@@ -67,12 +67,16 @@ class Reconstruct:
         """Move a learned codebook, and say how often each code occurs where the loss must know.
 
         Raises:
-            RecipeError: A price for a critic that is not there, or a critic without one.
+            RecipeError: A price for a critic that is not there, or a critic without one; a net whose pictures come back
+                with other channels.
         """
         if isinstance(model.net, Contest) != bool(self.adversary):
             fix = "set both model.critic and objective.options.adversary, or neither"
             raise RecipeError("a critic and its price go together", where="objective.options", fix=fix)
         net = autoencoder_of(model.net)
+        if net.config.out_channels != net.config.in_channels:
+            what, fix = "pictures come back with other channels", "leave it out"
+            raise RecipeError(what, where="model.net.out_channels", value=net.config.out_channels, fix=fix)
         if not isinstance(net, VQModel) or isinstance(net.quantize, FiniteScalarQuantizer):
             return batch
         if isinstance(net.quantize, VectorQuantizer) and not model.net.training:
