@@ -390,6 +390,8 @@ def made_small(verses, python_files, manual, pictures, speaker):
         if not recipe.data.sources[0].startswith("make:"):
             source = {("docstring",): python_files, ("summary",): manual}.get(recipe.data.collect.ask, verses)
             given += [f"data.sources=['{source}']", *TINY_TEXT]
+        else:
+            given.append("data.collect.limit_bytes=40000")
         given += TINY_ROLLOUTS if recipe.data.rows == "prompts" else ()
         return [*given, "data.cut=1.0"] if recipe.data.rows == "chat" else given
 
