@@ -3,6 +3,7 @@
 import json
 import math
 from dataclasses import replace
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -18,7 +19,7 @@ from makar.core.random import Rng
 from makar.data.collect import collect
 from makar.data.config import CollectOptions
 from makar.data.dataset import Dataset
-from makar.evaluate import classifier
+from makar.evaluate import classifier, picture_suites
 from makar.evaluate.classifier import Classify, classifier_of
 from makar.evaluate.config import EvaluateOptions
 from makar.evaluate.features import values_of
@@ -306,3 +307,16 @@ def test_a_run_is_measured_by_its_own_data_from_the_command_line(dataset, tmp_pa
 def test_a_datasets_name_is_said_without_its_hash(tmp_path):
     assert short_name(tmp_path / "fashion-mnist-0123abcd") == "fashion-mnist"
     assert short_name(tmp_path / "fashion-mnist") == "fashion-mnist"
+
+
+def test_no_class_is_known_of_any_real_picture(monkeypatch):
+    made, real = torch.tensor([True, False, True]), torch.tensor([], dtype=torch.bool)
+    found = {"a": (made, torch.tensor([0, 0, 1])), "b": (real, torch.tensor([], dtype=torch.int64))}
+    monkeypatch.setattr(picture_suites, "right_of", lambda material, pictures: found[pictures])
+    material = Mock(
+        PictureMaterial, samples="a", real="b", train=Mock(classes=("one", "two")), options=Mock(split="test")
+    )
+    section = picture_suites.agreement_section(material)
+    assert section.figures["right"].values == {"model": pytest.approx(2 / 3), "real": None}
+    assert section.figures["standard_error"].values["real"] is None
+    assert section.figures["pictures"].values == {"model": 3, "real": 0}

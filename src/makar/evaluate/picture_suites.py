@@ -100,14 +100,14 @@ def agreement_section(material: PictureMaterial) -> Section:
     rights = {whose: right_of(material, pictures) for whose, pictures in columns.items()}
 
     def per(take: Callable[[Tensor], Value]) -> Mapping[str, Value]:
-        return {whose: take(right) for whose, (right, _) in rights.items()}
+        return {whose: take(right) if len(right) else None for whose, (right, _) in rights.items()}
 
     figures = {
         "right": Figure("pictures that the classifier takes for what they should be", per(share), "%"),
         "standard_error": Figure(
             "of the share", per(lambda right: (share(right) * (1 - share(right)) / len(right)) ** 0.5), "%"
         ),
-        "pictures": Figure("judged", per(len)),
+        "pictures": Figure("judged", {whose: len(right) for whose, (right, _) in rights.items()}),
     }
     for label, name in enumerate(material.train.classes[:COLUMNS]):
         values = {
