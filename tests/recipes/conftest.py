@@ -125,3 +125,17 @@ def tiny(tmp_path, corpus):
 def no_long_probe(request, monkeypatch):
     """The plan's probe takes two steps and no more, but where a test is about it."""
     monkeypatch.setattr("makar.recipes.pace.PROBE_SECONDS", 0.0)
+
+
+@pytest.fixture
+def shades(tmp_path):
+    """Dark and bright noise of 8x8 pixels, a class each."""
+    from PIL import Image
+
+    random, folder = np.random.default_rng(0), tmp_path / "pictures"
+    for label, (low, high) in {"bright": (160, 256), "dark": (0, 96)}.items():
+        (folder / label).mkdir(parents=True)
+        for number in range(20):
+            values = random.integers(low, high, (8, 8), dtype=np.uint8)
+            Image.fromarray(values).save(folder / label / f"{number}.png")
+    return folder

@@ -1,6 +1,5 @@
 """From a folder of pictures to a GAN's samples, by a recipe alone; and what a recipe gets wrong."""
 
-import numpy as np
 import pytest
 from PIL import Image
 
@@ -45,16 +44,10 @@ validate_every = 4
 
 
 @pytest.fixture
-def file(tmp_path):
-    """Dark and bright noise, a class each."""
-    random = np.random.default_rng(0)
-    for label, (low, high) in {"bright": (160, 256), "dark": (0, 96)}.items():
-        (tmp_path / "pictures" / label).mkdir(parents=True)
-        for number in range(20):
-            values = random.integers(low, high, (8, 8), dtype=np.uint8)
-            Image.fromarray(values).save(tmp_path / "pictures" / label / f"{number}.png")
+def file(tmp_path, shades):
+    """A recipe that learns them."""
     place = tmp_path / "noise.toml"
-    place.write_text(RECIPE.format(folder=tmp_path / "pictures"))
+    place.write_text(RECIPE.format(folder=shades))
     return place
 
 

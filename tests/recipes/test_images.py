@@ -1,6 +1,5 @@
 """A folder of pictures becomes a model that makes them, by a recipe alone."""
 
-import numpy as np
 import pytest
 from PIL import Image
 
@@ -48,16 +47,10 @@ steps = 2
 
 
 @pytest.fixture
-def file(tmp_path):
-    """Dark and bright noise, a class each."""
-    random = np.random.default_rng(0)
-    for label, (low, high) in {"bright": (160, 256), "dark": (0, 96)}.items():
-        (tmp_path / "pictures" / label).mkdir(parents=True)
-        for number in range(20):
-            values = random.integers(low, high, (8, 8), dtype=np.uint8)
-            Image.fromarray(values).save(tmp_path / "pictures" / label / f"{number}.png")
+def file(tmp_path, shades):
+    """A recipe that learns them."""
     place = tmp_path / "noise.toml"
-    place.write_text(RECIPE.format(folder=tmp_path / "pictures"))
+    place.write_text(RECIPE.format(folder=shades))
     return place
 
 

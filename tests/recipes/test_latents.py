@@ -1,8 +1,6 @@
 """A codec and a model of its latents, by a recipe of two stages; what does not fit is refused before it trains."""
 
-import numpy as np
 import pytest
-from PIL import Image
 
 from makar.core.errors import RecipeError
 from makar.core.nouns import Request
@@ -36,17 +34,11 @@ net = {{ kind = "dit", sample_size = 4, in_channels = 4, num_classes = 2, num_la
 
 
 @pytest.fixture
-def file(tmp_path, monkeypatch):
-    """Dark and bright noise, a class each."""
+def file(tmp_path, monkeypatch, shades):
+    """A recipe that learns them."""
     monkeypatch.chdir(tmp_path)
-    random = np.random.default_rng(0)
-    for label, (low, high) in {"bright": (160, 256), "dark": (0, 96)}.items():
-        (tmp_path / "pictures" / label).mkdir(parents=True)
-        for number in range(20):
-            values = random.integers(low, high, (8, 8), dtype=np.uint8)
-            Image.fromarray(values).save(tmp_path / "pictures" / label / f"{number}.png")
     place = tmp_path / "noise.toml"
-    place.write_text(RECIPE.format(folder=tmp_path / "pictures"))
+    place.write_text(RECIPE.format(folder=shades))
     return place
 
 
