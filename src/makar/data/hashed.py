@@ -3,10 +3,13 @@
 import hashlib
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, final
 
 import numpy as np
+from jaxtyping import Int64
 
 from makar.core.errors import InputError, UserError
 from makar.core.files import read_json, sha256, write_json
@@ -90,3 +93,38 @@ def fingerprint(meta: Mapping[str, Any]) -> str:
     """SHA-256 of a description without its own hash."""
     rest = {key: value for key, value in meta.items() if key != "sha256"}
     return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class PictureShards:
+    """What a folder of pictures, or of their latents, says of its rows.
+
+    Args:
+        path: The folder.
+        meta: The content of meta.json.
+    """
+
+    path: Path
+    meta: Mapping[str, Any]
+
+    @property
+    def hash(self) -> str:
+        """SHA-256 over the description of all files: equal for equal content."""
+        return self.meta["sha256"]
+
+    @property
+    def rows(self) -> int:
+        """Number of pictures."""
+        return self.meta["rows"]
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The names of the classes; empty if there are no labels."""
+        return tuple(self.meta["classes"])
+
+    @cached_property
+    def labels(self) -> Int64[np.ndarray, " rows"] | None:
+        """The class of every picture."""
+        if not self.classes:
+            return None
+        return np.fromfile(self.path / "labels.bin", dtype="<i8").astype(np.int64, copy=False)

@@ -5,21 +5,20 @@ view, if there is one, is the mirrored picture), `labels.bin` (if there are clas
 the files, of the pixels and of the codec.
 """
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
-from typing import Any, final
+from typing import final
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Float
 from torch import Tensor
 
 from makar.core.files import folder_atomic
 from makar.core.nouns import Batch
 from makar.core.random import Rng
-from makar.data.hashed import HashedFile, check_files, read_meta, write_meta
+from makar.data.hashed import HashedFile, PictureShards, check_files, read_meta, write_meta
 from makar.data.order import Order
 from makar.data.pixels import PixelShards
 
@@ -34,17 +33,8 @@ Moments = Callable[
 
 
 @final
-@dataclass(frozen=True)
-class LatentShards:
-    """The latents of a split; opened with `LatentShards.open`.
-
-    Args:
-        path: The folder.
-        meta: The content of meta.json.
-    """
-
-    path: Path
-    meta: Mapping[str, Any]
+class LatentShards(PictureShards):
+    """The latents of a split; opened with `LatentShards.open`."""
 
     @staticmethod
     def open(path: Path) -> "LatentShards":
@@ -59,32 +49,10 @@ class LatentShards:
         return LatentShards(path, meta)
 
     @property
-    def hash(self) -> str:
-        """SHA-256 over the description of all files: equal for equal latents."""
-        return self.meta["sha256"]
-
-    @property
-    def rows(self) -> int:
-        """Number of pictures."""
-        return self.meta["rows"]
-
-    @property
     def shape(self) -> tuple[int, int, int]:
         """Channels, height, width."""
         channels, high, wide = self.meta["shape"]
         return channels, high, wide
-
-    @property
-    def classes(self) -> tuple[str, ...]:
-        """The names of the classes; empty if there are no labels."""
-        return tuple(self.meta["classes"])
-
-    @cached_property
-    def labels(self) -> Int64[np.ndarray, " rows"] | None:
-        """The class of every picture."""
-        if not self.classes:
-            return None
-        return np.fromfile(self.path / "labels.bin", dtype="<i8").astype(np.int64, copy=False)
 
     @cached_property
     def moments(self) -> np.ndarray:

@@ -4,12 +4,11 @@ A folder of `pixels-00000.bin` ... (uint8, rows of channels x height x width), `
 there are classes) and `meta.json` (counts, the SHA-256 of each file and of itself).
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, final
+from typing import Literal, final
 
 import numpy as np
 import torch
@@ -24,7 +23,7 @@ from makar.core.random import Rng
 from makar.data.config import Augment, PictureOptions
 from makar.data.dataset import Dataset
 from makar.data.document import Fault
-from makar.data.hashed import HashedFile, check_files, read_meta, write_meta
+from makar.data.hashed import HashedFile, PictureShards, check_files, read_meta, write_meta
 from makar.data.order import Order
 from makar.data.pictures import decode
 
@@ -34,17 +33,8 @@ Rows = Int64[np.ndarray, " rows"]
 
 
 @final
-@dataclass(frozen=True)
-class PixelShards:
-    """The pictures of a split at one size; opened with `PixelShards.open`.
-
-    Args:
-        path: The folder.
-        meta: The content of meta.json.
-    """
-
-    path: Path
-    meta: Mapping[str, Any]
+class PixelShards(PictureShards):
+    """The pictures of a split at one size; opened with `PixelShards.open`."""
 
     @staticmethod
     def open(path: Path) -> "PixelShards":
@@ -59,37 +49,15 @@ class PixelShards:
         return PixelShards(path, meta)
 
     @property
-    def hash(self) -> str:
-        """SHA-256 over the description of all files: equal for equal pixels."""
-        return self.meta["sha256"]
-
-    @property
-    def rows(self) -> int:
-        """Number of pictures."""
-        return self.meta["rows"]
-
-    @property
     def shape(self) -> tuple[int, int, int]:
         """Channels, height, width."""
         channels, size = self.meta["channels"], self.meta["size"]
         return channels, size, size
 
     @property
-    def classes(self) -> tuple[str, ...]:
-        """The names of the classes; empty if there are no labels."""
-        return tuple(self.meta["classes"])
-
-    @property
     def left_out(self) -> int:
         """Pictures that could not be brought to this size: smaller ones, where they would be cut."""
         return self.meta["left_out"]
-
-    @cached_property
-    def labels(self) -> Rows | None:
-        """The class of every picture."""
-        if not self.classes:
-            return None
-        return np.fromfile(self.path / "labels.bin", dtype="<i8").astype(np.int64, copy=False)
 
     @cached_property
     def _shards(self) -> list[np.ndarray]:
