@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Generic, Literal, Protocol, TypeVar, runtime_checkable
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from makar.core.config import Config
@@ -146,6 +146,48 @@ class LatentCodec(Codec, Protocol):
 
     def images(self, latents: Float[Tensor, "rows latent lines places"]) -> Float[Tensor, "rows channels high wide"]:
         """The pictures of maps."""
+        ...
+
+    def save(self, folder: Path) -> None:
+        """Write it into an existing empty folder."""
+        ...
+
+
+@runtime_checkable
+class TextEncoder(Protocol):
+    """Texts as what another net is told: a vector for each token, and one for the whole text."""
+
+    @property
+    def length(self) -> int:
+        """Tokens of every text: a shorter one is padded."""
+        ...
+
+    @property
+    def width(self) -> int:
+        """Of a token's vector."""
+        ...
+
+    @property
+    def pooled_width(self) -> int:
+        """Of a text's vector."""
+        ...
+
+    def hash(self) -> str:
+        """The SHA-256 of all that its vectors depend on."""
+        ...
+
+    def ids(self, texts: Sequence[str]) -> Int[Tensor, "rows length"]:
+        """The tokens of some texts, padded.
+
+        Raises:
+            InputError: A text has more tokens than it reads.
+        """
+        ...
+
+    def features(
+        self, ids: Int[Tensor, "rows length"]
+    ) -> tuple[Float[Tensor, "rows length width"], Float[Tensor, "rows pooled"]]:
+        """The vectors of each token, and of each text; without gradient."""
         ...
 
     def save(self, folder: Path) -> None:
@@ -335,6 +377,7 @@ class Family(Generic[Net]):
         inputs: The keys that a batch must have.
         tiny: A config and a source on which 150 steps show learning: for the contract suite.
         codec: A trained model as what another family takes for a codec, where it can be one.
+        text: A trained model as what tells another family what a text means, where it can.
         finish: What is known only after training, from rows of it, such as how far a codec's latents spread.
         reconstructs: Whether it gives back the picture that it is asked with: samples then stand beside the pictures.
     """
@@ -352,6 +395,7 @@ class Family(Generic[Net]):
     inputs: tuple[str, ...]
     tiny: Callable[[], tuple[Config, Source]]
     codec: Callable[[Model[Net]], Codec] | None = None
+    text: Callable[[Model[Net]], TextEncoder] | None = None
     finish: Callable[[Model[Net], Source], Model[Net]] = lambda model, source: model  # noqa: ARG005
     reconstructs: bool = False
 

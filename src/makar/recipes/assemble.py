@@ -247,11 +247,12 @@ def base_identity(recipe: Recipe, parents: Mapping[str, Any]) -> dict[str, str]:
 def part(name: str, reference: str, workspace: Workspace) -> Any:
     """A part from another model: its own one of that name (a tokenizer is a "codec"), or else the model itself.
 
-    A model that can be a codec is one, where that is the part's name.
+    A model that can be a codec is one, where that is the part's name; and one that can read texts is a reader, as "text".
     """
     found = open_model(workspace.model(reference))
-    if name == "codec" and name not in found.parts and found.family.codec is not None:
-        return found.family.codec(found)
+    make = {"codec": found.family.codec, "text": found.family.text}.get(name)
+    if name not in found.parts and make is not None:
+        return make(found)
     return found.parts.get(name, found)
 
 
