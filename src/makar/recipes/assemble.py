@@ -247,7 +247,7 @@ def base_identity(recipe: Recipe, parents: Mapping[str, Any]) -> dict[str, str]:
 def part(name: str, reference: str, workspace: Workspace) -> Any:
     """A part from another model: its own one of that name (a tokenizer is a "codec"), or else the model itself.
 
-    A model that can be a codec is one, where that is the part's name; and one that can read texts is a reader, as "text".
+    A model that can be a codec is one, where that is the part's name; one that can read texts is a reader, as "text".
     """
     found = open_model(workspace.model(reference))
     make = {"codec": found.family.codec, "text": found.family.text}.get(name)
