@@ -103,6 +103,20 @@ def speaker(verses, tmp_path_factory):
     return train(load_recipe(root / "speaker.toml", sets), Workspace(root))[0].run.model
 
 
+@pytest.fixture(scope="session")
+def painter(tmp_path_factory):
+    """A tiny diffusion model of ten classes that has learned nothing, as a folder."""
+    from makar.core.nouns import Model
+    from makar.families.diffusion.config import DiffusionConfig
+    from makar.families.diffusion.family import FAMILY
+
+    net = {"kind": "unet", "sample_size": 28, "in_channels": 1, "num_classes": 10, "block_out_channels": [8, 8]}
+    config = DiffusionConfig.model_validate({"net": net})
+    folder = tmp_path_factory.mktemp("painter")
+    FAMILY.folder.save(Model(FAMILY, config, FAMILY.build(config)), folder)
+    return folder
+
+
 @pytest.fixture
 def workspace(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)

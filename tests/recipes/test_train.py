@@ -363,6 +363,12 @@ TINY_MODEL = ("model.hidden_size=16", "model.num_hidden_layers=1", "model.vocab_
 TINY_NETS = {
     "mlp": ("model.net.hidden_sizes=[8]",),
     "style": ("model.net.sample_size=16", "model.net.block_out_channels=[8, 8]"),
+    "unet": (
+        "model.net.sample_size=28",
+        "model.net.block_out_channels=[8, 8]",
+        "model.net.down_block_types=['DownBlock2D', 'DownBlock2D']",
+    ),
+    "dit": ("model.net.sample_size=4", "model.net.num_layers=1", "model.net.attention_head_dim=8"),
     None: ("model.net.sample_size=8", "model.net.block_out_channels=[8, 8]"),  # autoencoders, by their bottleneck
 }
 TINY_NET = ("model.net.block_out_channels=[8, 8]",)
@@ -373,18 +379,19 @@ TINY_ROLLOUTS = ("rollouts.group=2", "rollouts.max_tokens=4")
 
 
 @pytest.fixture
-def made_small(verses, python_files, manual, pictures, speaker):
+def made_small(verses, python_files, manual, pictures, speaker, painter):
     """Change a stage of a shipped recipe so that it takes seconds and nothing from outside."""
 
     def sets(recipe, inner):
         given = list(TINY_RUN)
         if recipe.init and not inner:
-            given.append(f"init='{speaker}'")
+            given.append(f"init='{painter if recipe.data.rows == 'image' else speaker}'")
         if recipe.model is not None:
             kind = getattr(getattr(recipe.model, "net", None), "kind", None)
             given += TINY_NETS.get(kind, TINY_NET) if recipe.data.rows == "image" else TINY_MODEL
         if recipe.data.rows == "image":
-            given += ["sample.steps=2"] if "steps" in family(recipe.model.family).settings.model_fields else []
+            steps = recipe.model is None or "steps" in family(recipe.model.family).settings.model_fields
+            given += ["sample.steps=2"] if steps else []
             return [*given, f"data.sources=['{pictures}']", *TINY_PICTURES]
         given.append("data.length=512")
         if not recipe.data.sources[0].startswith("make:"):
