@@ -18,10 +18,16 @@ TIME_WIDTH = 256
 """Of the sinusoids, as in the paper's code."""
 
 
-def positions(side: int, width: int) -> Float[Tensor, "tokens width"]:
-    """Sines and cosines of each token's column, then of its row. Paper: arXiv 2111.06377, its code."""
+def positions(side: int, width: int, spacing: float = 1.0) -> Float[Tensor, "tokens width"]:
+    """Sines and cosines of each token's column, then of its row. Paper: arXiv 2111.06377, its code.
+
+    Args:
+        side: Tokens in a row and in a column.
+        width: Of a token.
+        spacing: Between two neighbours.
+    """
     rates = 10_000.0 ** -(torch.arange(width // 4, dtype=torch.float64) / (width / 4))
-    angle = torch.arange(side, dtype=torch.float64)[:, None] * rates
+    angle = torch.arange(side, dtype=torch.float64)[:, None] * spacing * rates
     waves = torch.cat((angle.sin(), angle.cos()), 1)
     columns, rows = waves.repeat(side, 1), waves.repeat_interleave(side, 0)
     return torch.cat((columns, rows), 1).float()
