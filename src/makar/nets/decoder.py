@@ -124,8 +124,17 @@ class Trunk(nn.Module):
         segments: Int[Tensor, "rows time"] | None = None,
         positions: Int[Tensor, "#rows time"] | None = None,
         cache: Cache | None = None,
+        embeddings: Hidden | None = None,
     ) -> Hidden:
-        """Hidden states after the last norm; see `Decoder.forward` for the arguments."""
+        """Hidden states after the last norm; see `Decoder.forward` for the arguments.
+
+        Args:
+            tokens: As there.
+            segments: As there.
+            positions: As there.
+            cache: As there.
+            embeddings: What is read in the tokens' places, where that is not all words.
+        """
         length, most = tokens.shape[1], self.config.max_position_embeddings
         if length > most:
             raise InputError(
@@ -138,7 +147,7 @@ class Trunk(nn.Module):
             if cache is not None:
                 positions = cache.lengths[:, None] + positions
         turn = rotation(positions, self.config)
-        x = self.embed_tokens(tokens)
+        x = self.embed_tokens(tokens) if embeddings is None else embeddings
         for index, layer in enumerate(self.layers):
             x = layer(x, turn, segments) if cache is None else layer(x, turn, None, positions, cache.layer(index))
         return self.norm(x)

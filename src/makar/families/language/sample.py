@@ -8,7 +8,7 @@ tail, and only the tail is decoded again.
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -46,50 +46,7 @@ class LanguageSampler:
         Raises:
             UserError: A prompt longer than the context, or of another kind than text or ids of the vocabulary.
         """
-        net, device = model.net, model.device
-        prompts = [prompt_ids(model, request.prompt) for request in requests]
-        settings = [settings_of(model, request, LanguageSettings) for request in requests]
-        limits = [
-            # The last token is drawn and never read, so it may lie one beyond the context.
-            min(len(prompt) + each.max_tokens, net.config.max_position_embeddings + 1)
-            for prompt, each in zip(prompts, settings, strict=True)
-        ]
-        tokens = torch.zeros(len(prompts), max(limits), dtype=torch.int64, device=device)
-        for row, prompt in enumerate(prompts):
-            tokens[row, : len(prompt)] = torch.tensor(prompt)
-        counts = torch.tensor([len(prompt) for prompt in prompts], device=device)
-        dtype = net.output_weight.dtype
-        cache = Cache.empty(net.config, len(prompts), room_for(max(limits)), dtype, device)
-        renew(net)
-        longest = int(counts.max()) - 1
-        if longest:
-            net.model(tokens[:, :longest], cache=cache.upto(longest))
-        noise = [
-            noise_of(request.seed, limit - len(prompt)) if each.temperature else torch.zeros(0)
-            for request, prompt, limit, each in zip(requests, prompts, limits, settings, strict=True)
-        ]
-        stops = [torch.frombuffer(bytearray(json.dumps(each.stop).encode()), dtype=torch.uint8) for each in settings]
-        asked = torch.tensor(
-            [(s.repetition_penalty, s.temperature, s.top_p, s.min_p) for s in settings], dtype=torch.float64
-        ).to(device)
-        return {
-            "keys": cache.keys,
-            "values": cache.values,
-            "lengths": counts - 1,
-            "tokens": tokens,
-            "prompt": counts,
-            "limit": torch.tensor(limits, device=device),
-            "tail": counts.clone(),
-            "shown": torch.zeros_like(counts),
-            "noise": torch.nn.utils.rnn.pad_sequence(noise, batch_first=True).to(device),
-            "stop": torch.nn.utils.rnn.pad_sequence(stops, batch_first=True),
-            "repetition_penalty": asked[:, 0],
-            "temperature": asked[:, 1],
-            "top_k": torch.tensor([each.top_k for each in settings], device=device),
-            "top_p": asked[:, 2],
-            "min_p": asked[:, 3],
-            "logprobs": torch.tensor([-1 if s.logprobs is None else s.logprobs for s in settings], device=device),
-        }
+        return begun(model, requests, [prompt_ids(model, request.prompt) for request in requests])
 
     def step(self, model: Model[Decoder], state: State) -> tuple[State, list[Chunk]]:
         """Read each row's last token, draw its next, and tell what is certain of the text."""
@@ -102,6 +59,66 @@ class LanguageSampler:
         state["tokens"].scatter_(1, lengths[:, None], fresh[:, None])
         infos = explain(logits, fresh, state["logprobs"])
         return tell(codec_of(model), state | {"lengths": lengths}, infos)
+
+
+def begun(
+    model: Model[Decoder],
+    requests: Sequence[Request],
+    prompts: Sequence[Sequence[int]],
+    embed: Callable[[Int[Tensor, "rows time"]], Float[Tensor, "rows time width"]] | None = None,
+) -> State:
+    """The state in which nothing is written yet: all but the last token of each prompt is read.
+
+    Args:
+        model: With its tokenizer.
+        requests: What is asked, for their seeds and settings.
+        prompts: Their token ids.
+        embed: What is read in the places of tokens that are not all words; the last of a prompt is one.
+    """
+    net, device = model.net, model.device
+    settings = [settings_of(model, request, LanguageSettings) for request in requests]
+    limits = [
+        # The last token is drawn and never read, so it may lie one beyond the context.
+        min(len(prompt) + each.max_tokens, net.config.max_position_embeddings + 1)
+        for prompt, each in zip(prompts, settings, strict=True)
+    ]
+    tokens = torch.zeros(len(prompts), max(limits), dtype=torch.int64, device=device)
+    for row, prompt in enumerate(prompts):
+        tokens[row, : len(prompt)] = torch.tensor(prompt)
+    counts = torch.tensor([len(prompt) for prompt in prompts], device=device)
+    dtype = net.output_weight.dtype
+    cache = Cache.empty(net.config, len(prompts), room_for(max(limits)), dtype, device)
+    renew(net)
+    longest = int(counts.max()) - 1
+    if longest:
+        read = tokens[:, :longest]
+        net.model(read, cache=cache.upto(longest), embeddings=None if embed is None else embed(read))
+    noise = [
+        noise_of(request.seed, limit - len(prompt)) if each.temperature else torch.zeros(0)
+        for request, prompt, limit, each in zip(requests, prompts, limits, settings, strict=True)
+    ]
+    stops = [torch.frombuffer(bytearray(json.dumps(each.stop).encode()), dtype=torch.uint8) for each in settings]
+    asked = torch.tensor(
+        [(s.repetition_penalty, s.temperature, s.top_p, s.min_p) for s in settings], dtype=torch.float64
+    ).to(device)
+    return {
+        "keys": cache.keys,
+        "values": cache.values,
+        "lengths": counts - 1,
+        "tokens": tokens,
+        "prompt": counts,
+        "limit": torch.tensor(limits, device=device),
+        "tail": counts.clone(),
+        "shown": torch.zeros_like(counts),
+        "noise": torch.nn.utils.rnn.pad_sequence(noise, batch_first=True).to(device),
+        "stop": torch.nn.utils.rnn.pad_sequence(stops, batch_first=True),
+        "repetition_penalty": asked[:, 0],
+        "temperature": asked[:, 1],
+        "top_k": torch.tensor([each.top_k for each in settings], device=device),
+        "top_p": asked[:, 2],
+        "min_p": asked[:, 3],
+        "logprobs": torch.tensor([-1 if s.logprobs is None else s.logprobs for s in settings], device=device),
+    }
 
 
 def codec_of(model: Model[Decoder]) -> Bpe:
