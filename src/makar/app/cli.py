@@ -52,11 +52,16 @@ def root(
 
 
 @app.command()
-def demo(quiet: Quiet = False) -> None:
-    """Go from real poems to a model that writes, in minutes."""
-    from makar.app.demo import demo
+def demo(
+    what: Annotated[
+        str, typer.Argument(metavar="[WHAT]", help="poems, or pictures by a vae, diffusion or gan.")
+    ] = "poems",
+    quiet: Quiet = False,
+) -> None:
+    """Go from real data to a model that writes, or draws, in minutes."""
+    from makar.app.demos import demo
 
-    demo(quiet=quiet)
+    demo(what, quiet=quiet)
 
 
 @app.command()

@@ -177,11 +177,11 @@ class PictureMaterial:
         """Features of the samples."""
         return self.network.of(self.samples.pixels)
 
-    @torch.inference_mode()
     def guesses(self, pictures: Pictures) -> Tensor:
         """The classifier's word on each."""
-        net = self.classifier.net
-        return torch.cat([net(values_of(part)).argmax(1) for part in pictures.pixels.split(TOGETHER)])
+        net = self.classifier.net  # which may have to be trained, and that takes gradients
+        with torch.inference_mode():
+            return torch.cat([net(values_of(part)).argmax(1) for part in pictures.pixels.split(TOGETHER)])
 
 
 def short_name(folder: Path) -> str:
