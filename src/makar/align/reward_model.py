@@ -18,14 +18,14 @@ from makar.align.rewards import Case, Judge
 from makar.align.score import AT_ONCE
 from makar.codecs.bpe import Bpe
 from makar.core.errors import InputError, ModelError
-from makar.core.files import write_json
+from makar.core.files import read_object, write_json
 from makar.core.nouns import Batch, Family, Folder, Loss, Model
 from makar.core.random import Rng, key_of
 from makar.core.tensors import check_shapes, save_tensors
 from makar.engine.load import find_model
 from makar.families.language.ecosystem import ARCHITECTURES, from_ecosystem, kind_of, to_ecosystem
 from makar.families.language.family import FAMILY
-from makar.families.language.folder import read_object, read_weights
+from makar.families.weights import read_sharded
 from makar.nets.config import DecoderConfig
 from makar.nets.decoder import Decoder, Trunk
 
@@ -147,7 +147,7 @@ def load(folder: Path) -> Model[RewardNet]:
     if not recognises(folder):
         raise ModelError("no reward model", where=folder, fix="train one with objective.name = 'reward'")
     config = from_ecosystem(read_object(folder / "config.json"), folder / "config.json")
-    where, weights = read_weights(folder)
+    where, weights = read_sharded(folder)
     with torch.device("meta"):
         net = RewardNet(config)
     check_shapes(where, weights, {name: tensor.shape for name, tensor in net.state_dict().items()})

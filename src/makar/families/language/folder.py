@@ -10,15 +10,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from makar.codecs.bpe import Bpe
 from makar.core.errors import ModelError
 from makar.core.files import read_object, write_json
 from makar.core.nouns import Model
-from makar.core.tensors import check_shapes, load_tensors, save_tensors
+from makar.core.tensors import check_shapes, save_tensors
 from makar.families.language.config import LanguageConfig
 from makar.families.language.ecosystem import ARCHITECTURES, from_ecosystem, to_ecosystem
+from makar.families.weights import read_sharded
 from makar.nets.decoder import Decoder
 
 EMBEDDING, HEAD = "model.embed_tokens.weight", "lm_head.weight"
@@ -32,11 +32,6 @@ GENERATION: Mapping[str, str] = {
     "min_p": "min_p",
 }
 """Our settings of generation that generation_config.json knows, and its names for them."""
-
-FLOATS = (torch.float32, torch.bfloat16, torch.float16)
-
-
-PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")
 
 
 def save(model: Model[Decoder], folder: Path) -> None:
@@ -117,7 +112,7 @@ def end_ids(found: Any) -> list[int]:
 
 def read_net(config: LanguageConfig, folder: Path) -> Decoder:
     """The net with the folder's weights, in float32; nothing is allocated before the shapes are known to fit."""
-    where, weights = read_weights(folder)
+    where, weights = read_sharded(folder)
     layers = {int(found[1]) for name in weights if (found := re.match(r"model\.layers\.(\d+)\.", name))}
     if len(layers) != config.num_hidden_layers:
         raise ModelError(
@@ -138,51 +133,6 @@ def read_net(config: LanguageConfig, folder: Path) -> Decoder:
     check_shapes(where, weights, {name: tensor.shape for name, tensor in net.state_dict().items()})
     net.load_state_dict(weights, assign=True)
     return net
-
-
-def read_weights(folder: Path) -> tuple[Path, dict[str, Tensor]]:
-    """All tensors of a folder in float32, and the file that lists them."""
-    single, index = folder / "model.safetensors", folder / "model.safetensors.index.json"
-    if single.exists():
-        where, shards = single, [single]
-    elif index.exists():
-        where, shards = index, [folder / name for name in shard_names(index)]
-    elif any(found for pattern in PICKLES for found in folder.glob(pattern)):
-        raise ModelError(
-            "the weights are pickled, and a pickle can run any program",
-            where=folder,
-            fix="save them as safetensors with the tool that made them",
-        )
-    else:
-        raise ModelError("there are no weights", where=single, fix="copy the whole folder again")
-    weights: dict[str, Tensor] = {}
-    for shard in shards:
-        for name, tensor in load_tensors(shard).items():
-            if name.endswith("rotary_emb.inv_freq"):  # very old folders keep what the config already says
-                continue
-            if tensor.dtype not in FLOATS:
-                raise ModelError(
-                    f"tensor {name!r} is not of floating point",
-                    where=shard,
-                    value=str(tensor.dtype),
-                    fix="open the model's unquantised folder",
-                )
-            weights[name] = tensor.float()
-    return where, weights
-
-
-def shard_names(index: Path) -> list[str]:
-    """The files that an index names, none outside its folder."""
-    places = read_object(index).get("weight_map")
-    if not isinstance(places, dict) or not places or not all(isinstance(name, str) for name in places.values()):
-        raise ModelError("the index names no tensor files", where=index, fix="copy the whole folder again")
-    names = sorted(set(places.values()))
-    for name in names:
-        if name == ".." or Path(name).name != name:
-            raise ModelError(
-                "the index names a file outside its folder", where=index, value=name, fix="do not trust it"
-            )
-    return names
 
 
 def to_generation_config(generation: Mapping[str, Any]) -> dict[str, Any]:
