@@ -147,7 +147,7 @@ def test_thoughts_are_told_under_either_name(bpe):
         ([{"role": "system", "content": "a"}, {"role": "system", "content": "b"}], "two system messages"),
         ([{"role": "user", "content": "a"}, {"role": "system", "content": "b"}], "not the first"),
         ([{"role": "user"}], "without content"),
-        ([{"role": "user", "content": ["a"]}], "not text"),
+        ([{"role": "user", "content": ["a"]}], "neither text nor a picture"),
         ([{"role": "user", "content": "a"}, {"role": "assistant", "content": " \n"}], "an empty completion"),
         ([{"role": "assistant", "tool_calls": "look"}], "tool_calls is not a list"),
         ([{"role": "user", "content": "a"}], "nothing in the conversation is the assistant's"),

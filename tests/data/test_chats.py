@@ -75,7 +75,11 @@ BAD = [
     ({"messages": "hi"}, "the messages are not a list"),
     ({"messages": ["hi"]}, "a message is not an object"),
     ({"messages": [HI, YES], "tools": "look"}, "tools are not a list of objects"),
-    ({"messages": [{"role": "user", "content": [{"type": "image"}]}, YES]}, "the content of a message is not text"),
+    ({"messages": [{"role": "user", "content": [{"type": "image"}]}, YES]}, "a conversation with a picture"),
+    (
+        {"messages": [{"role": "user", "content": [{"type": "audio"}]}, YES]},
+        "a part of a message is neither text nor a picture",
+    ),
     ({"conversations": [{"value": "hi"}]}, "a message without a role"),
     ({"prompt": "hi", "completion": " "}, "an empty completion"),
     ({"prompt": 7, "completion": "yes"}, "the messages are not a list"),

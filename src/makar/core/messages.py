@@ -10,7 +10,12 @@ ROLES = ("system", "user", "assistant", "tool")
 """Who can speak."""
 
 Message = dict[str, Any]
-"""`role` and `content`; an assistant's may call tools instead: `tool_calls`, a list of `{"function": {...}}`."""
+"""`role` and `content`; an assistant's may call tools instead: `tool_calls`, a list of `{"function": {...}}`.
+
+The content is text, or a list of parts: `{"type": "text", "text": ...}` and `{"type": "image", ...}`.
+"""
+
+PARTS = "write its parts as {'type': 'text', 'text': ...} or {'type': 'image', 'path': ...}"
 
 
 def fault_in(messages: Sequence[Any]) -> tuple[str, str] | None:
@@ -53,8 +58,36 @@ def fault_in_content(message: Message) -> tuple[str, str] | None:
         return "tool_calls is not a list of objects", "write them as [{'function': {'name': ..., 'arguments': ...}}]"
     if content is None and not calls:
         return "a message without content", "give a text"
+    if isinstance(content, list):
+        return fault_in_parts(message["role"], content)
     if content is not None and not isinstance(content, str):
         return "the content of a message is not text", "give a string"
     if message["role"] == "assistant" and not calls and not (content or "").strip():
         return "an empty completion", "leave the row out, or give what the assistant should say"
     return None
+
+
+def fault_in_parts(role: str, parts: Sequence[Any]) -> tuple[str, str] | None:
+    """What is wrong with a content of texts and pictures."""
+    for part in parts:
+        match part:
+            case {"type": "text", "text": str()} | {"type": "image"}:
+                continue
+            case _:
+                return "a part of a message is neither text nor a picture", PARTS
+    if not parts:
+        return "a message without content", "give a text"
+    if role == "assistant" and pictures_in([{"content": parts}]):
+        return "the assistant shows a picture", "let it answer in words: it sees pictures and makes none"
+    return None
+
+
+def pictures_in(messages: Sequence[Any]) -> int:
+    """How many parts of a conversation are pictures."""
+    contents = (message.get("content") for message in messages if isinstance(message, dict))
+    return sum(is_picture(part) for content in contents if isinstance(content, list) for part in content)
+
+
+def is_picture(part: Any) -> bool:
+    """Whether a part of a message's content is a picture."""
+    return isinstance(part, dict) and part.get("type") == "image"

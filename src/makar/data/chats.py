@@ -14,7 +14,7 @@ import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Literal
 
-from makar.core.messages import Message, fault_in
+from makar.core.messages import Message, fault_in, pictures_in
 from makar.data.clean import normalise
 
 Kind = Literal["text", "chat", "preference", "judged", "prompts"]
@@ -214,6 +214,8 @@ def sound(messages: list[Message]) -> list[Message]:
     fault = fault_in(messages)
     if fault is not None:
         raise Unfit(*fault)
+    if pictures_in(messages):
+        raise Unfit("a conversation with a picture", "leave the row out: texts are learned here")
     return messages
 
 

@@ -20,6 +20,7 @@ from makar.codecs.bpe import Bpe
 from makar.codecs.chat import prompt_ids as chat_prompt
 from makar.codecs.chat import template_of
 from makar.core.errors import InputError, ModelError
+from makar.core.messages import pictures_in
 from makar.core.nouns import Chunk, Model, Request, State
 from makar.core.random import Rng
 from makar.families.language.reading import read, renew, room_for
@@ -134,6 +135,8 @@ def prompt_ids(model: Model[Decoder], prompt: Any) -> list[int]:
     if prompt is None or isinstance(prompt, str):
         ids: list[int] = codec.ids(prompt or "") or codec.opener
     elif isinstance(prompt, Sequence) and prompt and all(isinstance(message, dict) for message in prompt):
+        if pictures_in(prompt):
+            raise InputError("this model sees no pictures", fix="ask it in words, or name one that does")
         ids = chat_prompt(codec, template_of(codec), prompt)
     elif isinstance(prompt, Sequence) and prompt and all(isinstance(token, int) for token in prompt):
         ids = list(prompt)
