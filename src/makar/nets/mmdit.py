@@ -203,11 +203,10 @@ class MMDiT(nn.Module):
                 nn.init.xavier_uniform_(module.weight)
                 nn.init.zeros_(module.bias)
         for module in self.modules():
-            if isinstance(module, TimeEmbedding):
-                for layer in (module.linear_1, module.linear_2):
-                    nn.init.normal_(layer.weight, std=0.02)
-            elif isinstance(module, AdaptiveNorm):
+            if isinstance(module, AdaptiveNorm):
                 nn.init.zeros_(module.linear.weight)
+        for layer in (self.time_text_embed.timestep_embedder.linear_1, self.time_text_embed.timestep_embedder.linear_2):
+            nn.init.normal_(layer.weight, std=0.02)
         nn.init.xavier_uniform_(self.pos_embed.proj.weight.view(self.pos_embed.proj.out_channels, -1))
         nn.init.zeros_(self.proj_out.weight)
 

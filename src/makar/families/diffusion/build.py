@@ -7,17 +7,22 @@ from torch import nn
 from makar.families.diffusion.config import DiffusionConfig
 from makar.nets.dit import DiT
 from makar.nets.image_blocks import ResnetBlock, SelfAttention
-from makar.nets.image_config import UNetConfig
+from makar.nets.image_config import DiTConfig, UNetConfig
+from makar.nets.mmdit import MMDiT
 from makar.nets.unet import UNet
 
+Net = UNet | DiT | MMDiT
 
-def build(config: DiffusionConfig) -> UNet | DiT:
+
+def build(config: DiffusionConfig) -> Net:
     """The net that a config asks for, from torch's global generator."""
-    return UNet(config.net) if isinstance(config.net, UNetConfig) else DiT(config.net)
+    if isinstance(config.net, UNetConfig):
+        return UNet(config.net)
+    return DiT(config.net) if isinstance(config.net, DiTConfig) else MMDiT(config.net)
 
 
-def blocks(net: UNet | DiT) -> Sequence[nn.Module]:
+def blocks(net: Net) -> Sequence[nn.Module]:
     """The transformer's blocks; of a U-Net its residual blocks and attentions."""
-    if isinstance(net, DiT):
+    if isinstance(net, DiT | MMDiT):
         return list(net.transformer_blocks)
     return [module for module in net.modules() if isinstance(module, ResnetBlock | SelfAttention)]

@@ -6,6 +6,7 @@ from pydantic import Field, model_validator
 
 from makar.core.config import Config
 from makar.nets.image_config import DiTConfig, UNetConfig
+from makar.nets.mmdit_config import MMDiTConfig
 
 Prediction = Literal["noise", "data", "velocity"]
 
@@ -75,14 +76,14 @@ class DiffusionConfig(Config):
     """A denoiser of pictures.
 
     Args:
-        net: Its shape, and how many classes it knows.
+        net: Its shape, and how many classes it knows; "mmdit" reads texts by the model's part "text".
         path: From picture to noise.
         prediction: What the net says: the noise, the picture, or the velocity on the path (for "edm" its own mixture).
         classes: Names of the classes, in the order of their labels, where they have names.
     """
 
     family: Literal["diffusion"] = "diffusion"
-    net: Annotated[UNetConfig | DiTConfig, Field(discriminator="kind")] = UNetConfig()
+    net: Annotated[UNetConfig | DiTConfig | MMDiTConfig, Field(discriminator="kind")] = UNetConfig()
     path: Annotated[DdpmPath | EdmPath | FlowPath, Field(discriminator="name")] = FlowPath()
     prediction: Prediction = "velocity"
     classes: tuple[str, ...] = ()

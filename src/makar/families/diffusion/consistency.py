@@ -8,7 +8,7 @@ from makar.core.errors import RecipeError
 from makar.core.nouns import Batch, Loss, Model
 from makar.core.random import Rng
 from makar.families.diffusion.denoise import Net, Rows, config_of, expected, over
-from makar.families.diffusion.objective import Denoise, shown_labels
+from makar.families.diffusion.objective import Denoise, told_of
 from makar.families.diffusion.path import limits
 
 BEND, SLOPE = 8.0, 1.0
@@ -51,25 +51,25 @@ class Consistency:
                 raise RecipeError("it is above 0", where=place, value=getattr(self, name), fix="raise it")
 
     def prepare(self, model: Model[Net], batch: Batch, rng: Rng) -> Batch:
-        """The batch as it is.
+        """The batch, with what the net is told of its captions.
 
         Raises:
-            InputError: It lacks labels that the net needs.
+            InputError: It lacks captions or labels, and the net needs them.
         """
-        return Denoise().prepare(model, batch, rng)
+        return Denoise(label_drop=0.0).prepare(model, batch, rng)
 
     def __call__(self, model: Model[Net], micro: Batch, player: str, rng: Rng) -> Loss:  # noqa: ARG002
         """Summed over rows; in validation the gap is that of the first steps, for a gap of nothing says nothing."""
-        images, labels = micro["images"], shown_labels(model, micro, 0.0, rng)
+        images, told = micro["images"], told_of(model, micro, 0.0, rng)
         least, most = limits(config_of(model).path)
         sigma = (self.p_mean + self.p_std * rng.normal("sigma")).exp().clamp(least, most)
         weaker = sigma * self.share(sigma, rng.step if model.net.training else 0)
         weaker = torch.where(weaker < least, 0.0, weaker)
         noise = rng.normal("noise", *images.shape[1:])
         with torch.no_grad():
-            target = expected(model, images + over(weaker) * noise, weaker.clamp(min=least), labels)
+            target = expected(model, images + over(weaker) * noise, weaker.clamp(min=least), told)
             target = torch.where(over(weaker == 0), images, target)
-        said = expected(model, images + over(sigma) * noise, sigma, labels)
+        said = expected(model, images + over(sigma) * noise, sigma, told)
         soft = SOFT * images[0].numel() ** 0.5
         gap = (said - target).square().flatten(1).sum(1)
         losses = ((gap + soft**2).sqrt() - soft) / (sigma - weaker)

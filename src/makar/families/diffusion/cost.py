@@ -6,6 +6,10 @@ from makar.core.nouns import Cost
 from makar.families.diffusion.build import build
 from makar.families.diffusion.config import DiffusionConfig
 from makar.nets.counting import counted
+from makar.nets.mmdit_config import MMDiTConfig
+
+CAPTION = 32
+"""Tokens of a text, about: how many there are is the text tower's to say."""
 
 
 @lru_cache(maxsize=8)
@@ -16,9 +20,13 @@ def cost(config: DiffusionConfig, length: int) -> Cost:  # noqa: ARG001
         config: Of the family.
         length: Of a row of tokens; a picture has none.
     """
-    side = config.net.sample_size
-    inputs = ((1, config.net.in_channels, side, side), (1,), *(((1,),) if config.net.num_classes else ()))
-    count = counted(lambda: build(config), *inputs, whole=(2,))
+    net, told, whole = config.net, (), ()
+    if isinstance(net, MMDiTConfig):
+        told = ((1, CAPTION, net.joint_attention_dim), (1, net.pooled_projection_dim))
+    elif net.num_classes:
+        told, whole = ((1,),), (2,)
+    picture = (1, net.in_channels, net.sample_size, net.sample_size)
+    count = counted(lambda: build(config), picture, (1,), *told, whole=whole)
     return Cost(
         parameters=count.parameters,
         flops=3.0 * count.flops,  # backward does each product twice: for what came in and for the weights

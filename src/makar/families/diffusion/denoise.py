@@ -1,4 +1,7 @@
-"""What a picture looks like behind noise: the denoiser D(x; sigma, label), and guidance on it."""
+"""What a picture looks like behind noise: the denoiser D(x; sigma, told), and guidance on it.
+
+What the net is told beside the noise is a label, a caption, or nothing.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,15 +12,15 @@ from jaxtyping import Float, Int, Shaped
 from torch import Tensor
 
 from makar.core.nouns import Model
+from makar.families.diffusion.build import Net
+from makar.families.diffusion.caption import Caption
 from makar.families.diffusion.config import DiffusionConfig
 from makar.families.diffusion.path import precondition, scale, time_of
-from makar.nets.dit import DiT
-from makar.nets.unet import UNet
 
 Images = Float[Tensor, "rows channels high wide"]
 Rows = Float[Tensor, " rows"]
 Labels = Int[Tensor, " rows"]
-Net = UNet | DiT
+Told = Labels | Caption | None
 
 FLAT = 1e-8
 """A contrast that nothing is divided by less than: a net that has learned nothing yet says zero everywhere."""
@@ -54,24 +57,24 @@ def over(values: Shaped[Tensor, " rows"]) -> Shaped[Tensor, "rows 1 1 1"]:
     return values[:, None, None, None]
 
 
-def predict(model: Model[Net], x: Images, sigma: Rows, labels: Labels | None) -> Images:
+def predict(model: Model[Net], x: Images, sigma: Rows, told: Told) -> Images:
     """F: what the net itself says of y + sigma * noise, in float32."""
-    config = config_of(model)
-    said = model.net(over(scale(config.path, sigma)) * x, time_of(config.path, sigma), labels)
+    config, beside = config_of(model), told if isinstance(told, Caption) else (told,)
+    said = model.net(over(scale(config.path, sigma)) * x, time_of(config.path, sigma), *beside)
     return said[:, : x.shape[1]].float()  # nets that also say a variance say it behind
 
 
-def expected(model: Model[Net], x: Images, sigma: Rows, labels: Labels | None) -> Images:
+def expected(model: Model[Net], x: Images, sigma: Rows, told: Told) -> Images:
     """D: the expected picture behind the noise. Paper: arXiv 2206.00364, eq. 7.
 
     Args:
         model: Of this family.
         x: y + sigma * noise.
         sigma: Noise over signal, above 0.
-        labels: Of each row, the number of classes for "none"; None where the net knows no labels.
+        told: Of each row its label, the number of classes for "none", or its caption; None where the net knows neither.
     """
     skip, out = precondition(config_of(model).path, config_of(model).prediction, sigma)
-    return over(skip) * x + over(out) * predict(model, x, sigma, labels)
+    return over(skip) * x + over(out) * predict(model, x, sigma, told)
 
 
 def null_label(config: DiffusionConfig) -> int | None:
@@ -79,31 +82,31 @@ def null_label(config: DiffusionConfig) -> int | None:
     return config.net.num_classes if config.net.num_classes and config.net.null_class else None
 
 
-def guided(model: Model[Net], labels: Labels | None, guidance: Guidance | None) -> Denoise:
+def guided(model: Model[Net], told: Told, guidance: Guidance | None, instead: Told = None) -> Denoise:
     """A denoiser whose expectation is pushed away from that of a worse one.
 
     The worse one is the model part "guide", a lesser model that is told the same (arXiv 2406.02507, eq. 3); without it,
-    the net itself, told no label (arXiv 2207.12598, eq. 6).
+    the net itself, told something else (arXiv 2207.12598, eq. 6).
 
     Args:
         model: Of this family.
-        labels: Of each row.
+        told: Of each row.
         guidance: Of each row; None for none.
+        instead: What the worse one is told of each row: no label unless it is said.
     """
     if guidance is None:
-        return lambda x, sigma: expected(model, x, sigma, labels)
+        return lambda x, sigma: expected(model, x, sigma, told)
     config, guide = config_of(model), model.parts.get("guide")
 
     def denoise(x: Images, sigma: Rows) -> Images:
         inside = (guidance.low <= sigma) & (sigma <= guidance.high)
         strength = torch.where(inside, guidance.scale, 1.0)
         if bool((strength == 1).all()):
-            return expected(model, x, sigma, labels)
+            return expected(model, x, sigma, told)
         if guide is not None:
-            good, worse = expected(model, x, sigma, labels), expected(guide, x, sigma, labels)
+            good, worse = expected(model, x, sigma, told), expected(guide, x, sigma, told)
         else:
-            assert labels is not None, "guidance needs labels; the sampler has refused what has none"
-            both = torch.cat((labels, torch.full_like(labels, config.net.num_classes)))
+            both = joined(told, torch.full_like(told, config.net.num_classes) if isinstance(told, Tensor) else instead)
             good, worse = expected(model, torch.cat((x, x)), torch.cat((sigma, sigma)), both).chunk(2)
         pushed = worse + over(strength) * (good - worse)
         if not bool(guidance.rescale.any()):
@@ -115,6 +118,16 @@ def guided(model: Model[Net], labels: Labels | None, guidance: Guidance | None) 
         return skip * x + out * said * over(share * ratio + 1 - share)
 
     return denoise
+
+
+def joined(told: Told, instead: Told) -> Int[Tensor, " both"] | Caption:
+    """Rows that are told one thing, then as many that are told another."""
+    if isinstance(told, Caption):
+        assert isinstance(instead, Caption), "the sampler gives both"
+        return Caption(*(torch.cat(pair) for pair in zip(told, instead, strict=True)))
+    assert isinstance(told, Tensor), "the sampler has refused what has no label"
+    assert isinstance(instead, Tensor), "the label for none"
+    return torch.cat((told, instead))
 
 
 def within_range(denoise: Denoise) -> Denoise:

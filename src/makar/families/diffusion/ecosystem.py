@@ -11,11 +11,18 @@ from makar.core.config import nearest, parse
 from makar.core.errors import ModelError, RecipeError
 from makar.families.diffusion.config import AnyPath, DdpmPath, DiffusionConfig, EdmPath, FlowPath, Prediction
 from makar.nets.image_config import DiTConfig, UNetConfig
+from makar.nets.mmdit_config import MMDiTConfig
 
 VERSION = "0.35.0"
 """Of diffusers: the least whose words these are."""
 
-NETS: Mapping[str, type[UNetConfig | DiTConfig]] = {"UNet2DModel": UNetConfig, "DiTTransformer2DModel": DiTConfig}
+NetConfig = UNetConfig | DiTConfig | MMDiTConfig
+
+NETS: Mapping[str, type[NetConfig]] = {
+    "UNet2DModel": UNetConfig,
+    "DiTTransformer2DModel": DiTConfig,
+    "SD3Transformer2DModel": MMDiTConfig,
+}
 
 PIPED_CLASSES = 1000
 """Classes of `DiTPipeline`; the label after them stands for none."""
@@ -26,8 +33,11 @@ PIPED_CODECS = ("AutoencoderKL", "VQModel")
 NO_PIPELINE = "LatentDiffusion"
 """What makar calls a folder of parts that diffusers opens one by one."""
 
-OWN = ("kind", "num_classes", "null_class")
+OWN = ("kind", "num_classes", "null_class", "empty_tokens")
 """Fields that diffusers says otherwise."""
+
+PIPED_TOKENS = 256
+"""Empty tokens that `StableDiffusion3Pipeline` puts behind a text where it has no T5."""
 
 FIXED: Mapping[str, Mapping[str, tuple[Any, ...]]] = {
     "UNet2DModel": {
@@ -49,6 +59,7 @@ FIXED: Mapping[str, Mapping[str, tuple[Any, ...]]] = {
         "norm_elementwise_affine": (False,),
         "dropout": (0.0,),
     },
+    "SD3Transformer2DModel": {},
 }
 """Fields of diffusers that our nets have one value of."""
 
@@ -62,24 +73,22 @@ PREDICTIONS: Mapping[str, Prediction] = {"epsilon": "noise", "sample": "data", "
 def net_to_ecosystem(config: DiffusionConfig, generation: Mapping[str, Any]) -> dict[str, Any]:
     """The net's config.json."""
     net = config.net
+    name = next(name for name, kind in NETS.items() if isinstance(net, kind))
     plain = net.model_dump(mode="json", exclude=set(OWN))
-    if isinstance(net, UNetConfig):
-        name, labels = "UNet2DModel", net.num_classes + net.null_class if net.num_classes else None
-        plain["num_class_embeds"] = labels
+    own = {**config.model_dump(mode="json", include={"path", "prediction", "classes"}), "generation": dict(generation)}
+    if isinstance(net, MMDiTConfig):
+        own["empty_tokens"] = net.empty_tokens
     else:
-        name = "DiTTransformer2DModel"
-        plain["num_embeds_ada_norm"] = net.num_classes
-    own = {
-        **config.model_dump(mode="json", include={"path", "prediction", "classes"}),
-        "num_classes": net.num_classes,
-        "null_class": net.null_class,
-        "generation": dict(generation),
-    }
+        labels = net.num_classes + net.null_class if net.num_classes else None
+        plain |= (
+            {"num_class_embeds": labels} if isinstance(net, UNetConfig) else {"num_embeds_ada_norm": net.num_classes}
+        )
+        own |= {"num_classes": net.num_classes, "null_class": net.null_class}
     fixed = {field: values[0] for field, values in FIXED[name].items()}
     return {"_class_name": name, "_diffusers_version": VERSION, **plain, **fixed, "_makar": own}
 
 
-def net_from_ecosystem(found: Mapping[str, Any], where: object) -> UNetConfig | DiTConfig:
+def net_from_ecosystem(found: Mapping[str, Any], where: object) -> NetConfig:
     """The net's settings from its config.json.
 
     Raises:
@@ -99,6 +108,8 @@ def net_from_ecosystem(found: Mapping[str, Any], where: object) -> UNetConfig | 
         known |= {"num_classes": own.get("num_classes", labels), "null_class": own.get("null_class", False)}
         known.setdefault("attention_head_dim", 8)
         known.setdefault("norm_num_groups", 32)
+    elif kind is MMDiTConfig:
+        known["empty_tokens"] = own.get("empty_tokens", PIPED_TOKENS)
     else:
         known["num_classes"] = own.get("num_classes", found.get("num_embeds_ada_norm") or 0)
     unknown = [
@@ -190,9 +201,22 @@ def latent_pipeline_of(config: DiffusionConfig, vae: Mapping[str, Any]) -> str |
         config: Of the family.
         vae: The codec's config.json.
     """
-    fits = not isinstance(config.net, UNetConfig) and isinstance(config.path, DdpmPath)
+    fits = isinstance(config.net, DiTConfig) and isinstance(config.path, DdpmPath)
     known = vae.get("_class_name") in PIPED_CODECS and not vae.get("shift_factor")
     return "DiTPipeline" if fits and known and config.net.num_classes <= PIPED_CLASSES else None
+
+
+def text_pipeline_of(config: DiffusionConfig, vae: Mapping[str, Any]) -> str | None:
+    """The pipeline of diffusers that makes the pictures of a latent model that reads, if there is one.
+
+    Args:
+        config: Of the family.
+        vae: The codec's config.json.
+    """
+    fits = isinstance(config.path, FlowPath) and config.prediction == "velocity"
+    empty = config.net.empty_tokens if isinstance(config.net, MMDiTConfig) else None
+    piped = fits and empty == PIPED_TOKENS and vae.get("_class_name") == "AutoencoderKL"
+    return "StableDiffusion3Pipeline" if piped else None
 
 
 def config_from(net: Mapping[str, Any], scheduler: Mapping[str, Any], where: object) -> DiffusionConfig:

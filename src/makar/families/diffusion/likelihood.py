@@ -15,7 +15,7 @@ from torch import Tensor
 
 from makar.core.nouns import Model
 from makar.core.random import Rng
-from makar.families.diffusion.denoise import Denoise, Images, Labels, Net, config_of, expected
+from makar.families.diffusion.denoise import Denoise, Images, Net, Told, config_of, expected
 from makar.families.diffusion.path import limits
 
 Nats = Float[Tensor, " rows"]
@@ -64,20 +64,20 @@ def flow(denoise: Denoise, z: Images, time: float, probe: Images) -> tuple[Image
     return slope, ((probe - turned) * probe - drift).flatten(1).sum(1)
 
 
-def likelihood(model: Model[Net], images: Images, labels: Labels | None, rng: Rng, steps: int = STEPS) -> Nats:
+def likelihood(model: Model[Net], images: Images, told: Told, rng: Rng, steps: int = STEPS) -> Nats:
     """The log-density of pictures, in nats.
 
     Args:
         model: Of this family, on pixels.
         images: Real values in -1 to 1: bytes with uniform noise of one level added.
-        labels: Of each row, the null class for "none"; None where the net knows no labels.
+        told: As `expected` takes it.
         rng: Of the rows; a row's guess of the trace is the same in any batch.
         steps: Of the integrator.
     """
     probe = torch.where(rng.uniform("probe", *images.shape[1:]) < 0.5, -1.0, 1.0)
 
     def denoise(x: Images, sigma: Tensor) -> Images:
-        return expected(model, x, sigma, labels)
+        return expected(model, x, sigma, told)
 
     return log_density(denoise, images, limits(config_of(model).path), probe, steps)
 

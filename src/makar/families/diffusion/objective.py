@@ -11,7 +11,8 @@ from makar.core.config import nearest
 from makar.core.errors import InputError, RecipeError
 from makar.core.nouns import Batch, Loss, Model
 from makar.core.random import Rng
-from makar.families.diffusion.denoise import Images, Labels, Net, Rows, config_of, null_label, over, predict
+from makar.families.diffusion.caption import Caption, empty, reads, with_captions
+from makar.families.diffusion.denoise import Images, Labels, Net, Rows, Told, config_of, null_label, over, predict
 from makar.families.diffusion.path import draw, precondition
 
 WEIGHTINGS = ("native", "velocity", "min_snr")
@@ -25,14 +26,16 @@ class Denoise:
     """The squared error of what the net says of a noisy picture, a mean over its values.
 
     The batch holds `images` [rows, channels, high, wide] in -1 to 1, and `label` [rows] where the net knows classes; a
-    label below 0 says that nobody knows the picture's class.
+    label below 0 says that nobody knows the picture's class. For a net that reads it holds `tokens` [rows, length], the
+    captions, or what the net is told of them: `told` [rows, length, width] and `pooled` [rows, width].
 
     Args:
         players: The whole net.
         weighting: "native" is the error of what the net itself says, as in its path's paper (for "edm" eq. 8 of
             arXiv 2206.00364); "velocity" weighs as a net that says velocities would, whatever this one says
             (arXiv 2202.00512, section 4); "min_snr" lets weak noise not outweigh the rest (arXiv 2303.09556, eq. 8).
-        label_drop: Share of the rows that are shown without their label, for guidance. Paper: arXiv 2207.12598, alg. 1.
+        label_drop: Share of the rows that are shown without their label or caption, for guidance. Paper: arXiv
+            2207.12598, alg. 1.
 
     Raises:
         RecipeError: An unknown weighting, or a share beyond 0 to 1.
@@ -49,12 +52,14 @@ class Denoise:
         if not 0 <= self.label_drop <= 1:
             raise RecipeError("a share lies in 0 to 1", where="objective.options.label_drop", value=self.label_drop)
 
-    def prepare(self, model: Model[Net], batch: Batch, rng: Rng) -> Batch:  # noqa: ARG002
-        """The batch as it is.
+    def prepare(self, model: Model[Net], batch: Batch, rng: Rng) -> Batch:
+        """The batch, with what the net is told of its captions.
 
         Raises:
-            InputError: It has no labels and the net knows classes, or one is missing and the net cannot do without.
+            InputError: It lacks captions or labels, and the net needs them.
         """
+        if reads(model):
+            return captioned(model, batch, self.label_drop if model.net.training else 0.0, rng)
         if not config_of(model).net.num_classes:
             return batch
         if "label" not in batch:
@@ -70,18 +75,18 @@ class Denoise:
         sigma = draw(config_of(model).path, rng)
         noise = rng.normal("noise", *images.shape[1:])
         drop = self.label_drop if model.net.training else 0.0
-        errors = error(model, images, noise, sigma, shown_labels(model, micro, drop, rng))
+        errors = error(model, images, noise, sigma, told_of(model, micro, drop, rng))
         losses = errors * weight(model, sigma, self.weighting)
         return Loss(losses.sum(), torch.tensor(float(len(images))))
 
 
-def error(model: Model[Net], images: Images, noise: Images, sigma: Rows, labels: Labels | None) -> Rows:
+def error(model: Model[Net], images: Images, noise: Images, sigma: Rows, told: Told) -> Rows:
     """The mean squared error of what the net says, against what would make the denoiser right."""
     config = config_of(model)
     x = images + over(sigma) * noise
     skip, out = precondition(config.path, config.prediction, sigma)
     wanted = (images - over(skip) * x) / over(out)
-    return (predict(model, x, sigma, labels) - wanted).square().flatten(1).mean(1)
+    return (predict(model, x, sigma, told) - wanted).square().flatten(1).mean(1)
 
 
 def weight(model: Model[Net], sigma: Rows, weighting: str) -> Rows:
@@ -107,6 +112,30 @@ def shown_labels(model: Model[Net], batch: Batch, drop: float, rng: Rng) -> Labe
     return torch.where(hidden, null, labels)
 
 
+def captioned(model: Model[Net], batch: Batch, drop: float, rng: Rng) -> Batch:
+    """Rows with what the net is told of their captions; a share is told nothing.
+
+    Raises:
+        InputError: There are no captions.
+    """
+    if "tokens" not in batch and "told" not in batch:
+        raise InputError("the rows have no captions, and the net reads them", fix='set data.rows = "captioned"')
+    batch = with_captions(model, batch)
+    if not drop:
+        return batch
+    nothing, hidden = empty(model), rng.uniform("drop") < drop
+    told = torch.where(hidden[:, None, None], nothing.tokens, batch["told"])
+    return {**batch, "told": told, "pooled": torch.where(hidden[:, None], nothing.pooled, batch["pooled"])}
+
+
+def told_of(model: Model[Net], batch: Batch, drop: float, rng: Rng) -> Told:
+    """What the net is told of rows: their captions, or their labels, a share of which is taken away."""
+    if not reads(model):
+        return shown_labels(model, batch, drop, rng)
+    found = with_captions(model, batch)
+    return Caption(found["told"], found["pooled"])
+
+
 @dataclass(frozen=True)
 class DenoisingScore:
     """Minus the net's error at fixed noise levels: it orders rows, and is no probability.
@@ -121,10 +150,10 @@ class DenoisingScore:
 
     def __call__(self, model: Model[Net], batch: Batch, rng: Rng) -> tuple[Float[Tensor, "rows levels"], Tensor]:
         """One value for each level, and a mask that is true everywhere. Gradients flow through the values."""
-        images, labels = batch["images"], shown_labels(model, batch, 0.0, rng)
+        images, told = batch["images"], told_of(model, batch, 0.0, rng)
         values: list[Tensor] = []
         for level in self.levels:
             noise, sigma = rng.normal(f"noise {level}", *images.shape[1:]), images.new_full((len(images),), level)
-            values.append(-error(model, images, noise, sigma, labels))
+            values.append(-error(model, images, noise, sigma, told))
         stacked = torch.stack(values, 1)
         return stacked, torch.ones_like(stacked, dtype=torch.bool)

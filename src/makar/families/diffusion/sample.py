@@ -5,36 +5,36 @@ leave. All of a row's noise comes from its request's seed, whatever stands besid
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from makar.codecs.pixels import to_picture, to_values
-from makar.core.errors import InputError, ModelError
-from makar.core.nouns import Chunk, LatentCodec, Model, Request, State
+from makar.codecs.pixels import to_picture
+from makar.core.errors import ModelError
+from makar.core.nouns import Chunk, Model, Request, State
 from makar.core.random import Rng, key_of
+from makar.families.diffusion.caption import Caption, reads
 from makar.families.diffusion.config import DiffusionConfig
 from makar.families.diffusion.denoise import (
     Guidance,
     Net,
+    Told,
     config_of,
     guided,
     kept_outside,
     like_small,
-    null_label,
     seamless,
     within_range,
 )
 from makar.families.diffusion.path import levels_of
 from makar.families.diffusion.samplers import SAMPLERS, Trail, advance, begin
 from makar.families.diffusion.settings import DiffusionSettings
-from makar.families.pictures import fitting, label_of, parts_of
+from makar.families.diffusion.wish import Wish, codec_of, guidance_scale, understood
+from makar.families.diffusion.words import captions_of
 from makar.families.settings import settings_of
 
 CODES = tuple(SAMPLERS)
@@ -43,45 +43,25 @@ CODES = tuple(SAMPLERS)
 TRAIL = ("x", "levels", "at", "past", "before")
 
 
-@dataclass(frozen=True)
-class Wish:
-    """A prompt, understood.
-
-    Args:
-        label: What the net is told; 0 where it knows none.
-        named: Whether the prompt named a class.
-        image: A picture to begin from.
-        mask: Where to make it anew: 1, and 0 where it stays.
-        small: What the picture is when it is made small, each of its pixels as large as its cell.
-        factor: Side of a cell.
-    """
-
-    label: int
-    named: bool
-    image: Float[Tensor, "channels high wide"] | None = None
-    mask: Float[Tensor, "1 high wide"] | None = None
-    small: Float[Tensor, "channels high wide"] | None = None
-    factor: int = 1
-
-
 class DiffusionSampler:
     """Implements `core.nouns.Sampler`.
 
-    A prompt is a class by its number or its name, or None; or a table with any of "label", "image" (a picture to begin
-    from), "mask" (white where it is made anew) and "small" (a picture to make large). A chunk's `data` is a picture of
-    Pillow: the finished one, or a preview of what the net expects; `info` says the step, and of how many. With a part
-    "codec" all happens in its latents, and only what is given and shown are pictures.
+    A prompt is a class by its number or its name, or a text for a net that reads, or None; or a table with any of
+    "label" (that, also called "text"), "negative" (a text to go away from), "image" (a picture to begin from), "mask"
+    (white where it is made anew) and "small" (a picture to make large). A chunk's `data` is a picture of Pillow: the
+    finished one, or a preview of what the net expects; `info` says the step, and of how many. With a part "codec" all
+    happens in its latents, and only what is given and shown are pictures.
     """
 
     def start(self, model: Model[Net], requests: Sequence[Request]) -> State:
         """Give each row its noise.
 
         Raises:
-            UserError: A class that the net does not know, a picture of another size, guidance without labels.
+            UserError: A class or a text that the net does not know, a picture of another size, guidance without either.
         """
         config, device = config_of(model), model.device
         settings = [settings_of(model, request, DiffusionSettings) for request in requests]
-        wishes = [understood(model, request.prompt) for request in requests]
+        wishes = [understood(model, *asked) for asked in zip(requests, settings, strict=True)]
         levels = [ways(config, each, wish) for each, wish in zip(settings, wishes, strict=True)]
         shape = (config.net.in_channels, config.net.sample_size, config.net.sample_size)
         begun = [
@@ -106,6 +86,7 @@ class DiffusionSampler:
             "high": torch.tensor(highs),
             "rescale": torch.tensor([each.guidance_rescale for each in settings]),
             "previews": torch.tensor([each.previews for each in settings]),
+            **read(model, wishes),
         }
         return {name: leaf.to(device) for name, leaf in state.items()}
 
@@ -121,7 +102,7 @@ class DiffusionSampler:
                 part, said[rows] = stepped(model, {name: leaf[rows] for name, leaf in state.items()}, CODES[code])
                 for name, leaf in part.items():
                     moved[name][rows] = leaf
-        return moved, told(model, moved, said)
+        return moved, shown(model, moved, said)
 
 
 def stepped(model: Model[Net], state: State, name: str) -> tuple[State, Tensor]:
@@ -130,9 +111,9 @@ def stepped(model: Model[Net], state: State, name: str) -> tuple[State, Tensor]:
     Raises:
         ModelError: The net's numbers are not finite.
     """
-    labels = state["label"] if config_of(model).net.num_classes else None
+    told, instead = told_in(model, state)
     guidance = Guidance(*(state[part] for part in ("scale", "low", "high", "rescale")))
-    denoise = guided(model, labels, guidance)
+    denoise = guided(model, told, guidance, instead)
     if codec_of(model) is None:
         denoise = within_range(denoise)
     if bool(state["tile"].any()):
@@ -148,31 +129,36 @@ def stepped(model: Model[Net], state: State, name: str) -> tuple[State, Tensor]:
     return state | {part: getattr(trail, part) for part in TRAIL}, said
 
 
-def told(model: Model[Net], state: State, said: Tensor) -> list[Chunk]:
+def read(model: Model[Net], wishes: Sequence[Wish]) -> State:
+    """The leaves of a state that hold texts, where the net reads."""
+    if not reads(model):
+        return {}
+    told = captions_of(model, [wish.text for wish in wishes])
+    instead = captions_of(model, [wish.negative for wish in wishes])
+    leaves = ("tokens", "pooled", "other_tokens", "other_pooled")
+    return dict(zip(leaves, (*told, *instead), strict=True))
+
+
+def told_in(model: Model[Net], state: State) -> tuple[Told, Told]:
+    """What the net is told of each row, and what guidance goes away from where that is said."""
+    if reads(model):
+        return Caption(state["tokens"], state["pooled"]), Caption(state["other_tokens"], state["other_pooled"])
+    return state["label"] if config_of(model).net.num_classes else None, None
+
+
+def shown(model: Model[Net], state: State, said: Tensor) -> list[Chunk]:
     """What to show of each row: the picture at its end, a preview where asked for, or how far it is."""
     totals, at = (state["levels"] > 0).sum(1), state["at"]
     ended = at == totals
-    shown = ended | ((state["previews"] > 0) & (at % state["previews"].clamp(min=1) == 0))
-    seen = torch.where(ended[:, None, None, None], state["x"], said)[shown]
+    due = ended | ((state["previews"] > 0) & (at % state["previews"].clamp(min=1) == 0))
+    seen = torch.where(ended[:, None, None, None], state["x"], said)[due]
     pictures = iter(pictures_of(model, seen))
     chunks: list[Chunk] = []
-    for row, (step, total, show) in enumerate(zip(at.tolist(), totals.tolist(), shown.tolist(), strict=True)):
+    for row, (step, total, show) in enumerate(zip(at.tolist(), totals.tolist(), due.tolist(), strict=True)):
         info, done = {"step": step, "steps": total}, step == total
         picture = next(pictures) if show else None
         chunks.append(Chunk(row, picture, done=done, reason="stop" if done else None, info=info))
     return chunks
-
-
-def codec_of(model: Model[Net]) -> LatentCodec | None:
-    """What makes pictures of that which the net learned, where that is no pictures.
-
-    Raises:
-        ModelError: The part is none that the net could have learned from.
-    """
-    codec = model.parts.get("codec")
-    if codec is None or isinstance(codec, LatentCodec):
-        return codec
-    raise ModelError("this codec makes no latents", value=type(codec).__name__, fix="give the model an autoencoder")
 
 
 def pictures_of(model: Model[Net], x: Tensor) -> list[Any]:
@@ -208,55 +194,6 @@ def ways(config: DiffusionConfig, settings: DiffusionSettings, wish: Wish) -> Fl
     if wish.image is None:
         return levels
     return levels[settings.steps - max(1, round(settings.strength * settings.steps)) :]
-
-
-def guidance_scale(model: Model[Net], settings: DiffusionSettings, wish: Wish) -> float:
-    """How much a row is guided.
-
-    Raises:
-        InputError: The model cannot be guided.
-    """
-    if settings.guidance_scale == 1 or "guide" in model.parts:
-        return settings.guidance_scale
-    if null_label(config_of(model)) is None:
-        raise InputError(
-            "this model cannot be guided: it was not trained to go without a class",
-            where="guidance_scale",
-            value=settings.guidance_scale,
-            fix="set it to 1, or give the model a part 'guide'",
-        )
-    return settings.guidance_scale if wish.named else 1.0
-
-
-def understood(model: Model[Net], prompt: Any) -> Wish:
-    """A prompt's class and pictures; of a model of latents, the pictures' latents.
-
-    Raises:
-        InputError: It holds what the model does not know, or pictures of another size.
-    """
-    config, codec = config_of(model), codec_of(model)
-    net, given = config.net, parts_of(prompt, ("label", "image", "mask", "small"))
-    channels, factor = (net.in_channels, 1) if codec is None else (codec.channels, codec.factor)
-    label, side = given.get("label"), net.sample_size * factor
-    wish = Wish(label_of(label, net.num_classes, config.classes, null_label(config)), label not in (None, ""))
-    if "image" in given:
-        image = fitting(given["image"], channels, side)
-        wish = replace(wish, image=image if codec is None else codec.moments(image[None])[0][0].cpu())
-    if "mask" in given:
-        if wish.image is None:
-            raise InputError("a mask without its picture", fix='give "image" too')
-        mask = (fitting(given["mask"], 1, side, "mask") > 0).float()
-        wish = replace(wish, mask=F.max_pool2d(mask, factor))  # a place is made anew where any of its pixels is
-    if "small" in given:
-        if codec is not None:
-            raise InputError("a model of latents makes no small picture large", fix="take a model of pixels")
-        small = to_values(given["small"], channels)
-        cell = side // max(1, small.shape[1])
-        if small.shape[1] != small.shape[2] or cell < 2 or cell * small.shape[1] != side:
-            size, fix = f"{small.shape[2]}x{small.shape[1]}", f"make it a square whose side divides {side}"
-            raise InputError("the small picture does not fit into the model's", value=size, fix=fix)
-        wish = replace(wish, small=small.repeat_interleave(cell, 1).repeat_interleave(cell, 2), factor=cell)
-    return wish
 
 
 SAMPLER = DiffusionSampler()

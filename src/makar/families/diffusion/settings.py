@@ -69,6 +69,7 @@ class DiffusionSettings(Config):
             (arXiv 2206.00364, eq. 5).
         guidance_scale: How far to go from what the net says of any picture to what it says of the class; 1 is just the
             class. Paper: arXiv 2207.12598, eq. 6, where it is one more than w.
+        negative: What the picture shall not be, for a model that reads: guidance goes away from it.
         guidance_interval: Noise levels (noise over signal) between which to guide. Paper: arXiv 2404.07724.
         guidance_rescale: How much of the contrast that guidance added is taken back. Paper: arXiv 2305.08891, eq. 16.
         strength: With a picture in the prompt, how far back towards noise it goes before it is made anew.
@@ -80,6 +81,7 @@ class DiffusionSettings(Config):
     steps: int = Field(20, ge=1, le=1000)
     spacing: Literal["path", "karras"] = "path"
     guidance_scale: float = Field(1.0, ge=0)
+    negative: str = ""
     guidance_interval: tuple[float, float] = (0.0, 1e6)
     guidance_rescale: float = Field(0.0, ge=0, le=1)
     strength: float = Field(0.8, gt=0, le=1)

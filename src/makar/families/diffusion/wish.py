@@ -1,0 +1,140 @@
+"""What a prompt asks of a diffusion model: a class or a text, and pictures to begin from."""
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor
+
+from makar.codecs.pixels import to_values
+from makar.core.errors import InputError, ModelError
+from makar.core.nouns import LatentCodec, Model, Request
+from makar.families.diffusion.caption import reads
+from makar.families.diffusion.denoise import Net, config_of, null_label
+from makar.families.diffusion.settings import DiffusionSettings
+from makar.families.pictures import fitting, label_of, parts_of
+
+PARTS = ("label", "text", "negative", "image", "mask", "small")
+"""Of a prompt."""
+
+
+@dataclass(frozen=True)
+class Wish:
+    """A prompt, understood.
+
+    Args:
+        label: What the net is told; 0 where it knows none.
+        named: Whether the prompt named a class, or said a text.
+        text: What a net that reads is told; None for nothing.
+        negative: What guidance goes away from; None for no text at all.
+        image: A picture to begin from.
+        mask: Where to make it anew: 1, and 0 where it stays.
+        small: What the picture is when it is made small, each of its pixels as large as its cell.
+        factor: Side of a cell.
+    """
+
+    label: int
+    named: bool
+    text: str | None = None
+    negative: str | None = None
+    image: Float[Tensor, "channels high wide"] | None = None
+    mask: Float[Tensor, "1 high wide"] | None = None
+    small: Float[Tensor, "channels high wide"] | None = None
+    factor: int = 1
+
+
+def codec_of(model: Model[Net]) -> LatentCodec | None:
+    """What makes pictures of that which the net learned, where that is no pictures.
+
+    Raises:
+        ModelError: The part is none that the net could have learned from.
+    """
+    codec = model.parts.get("codec")
+    if codec is None or isinstance(codec, LatentCodec):
+        return codec
+    raise ModelError("this codec makes no latents", value=type(codec).__name__, fix="give the model an autoencoder")
+
+
+def guidance_scale(model: Model[Net], settings: DiffusionSettings, wish: Wish) -> float:
+    """How much a row is guided.
+
+    Raises:
+        InputError: The model cannot be guided, or not as the prompt asks.
+    """
+    scale, led = settings.guidance_scale, "guide" in model.parts
+    if wish.negative is not None and (scale == 1 or led):
+        fix = "take the part 'guide' out" if led else "set guidance_scale above 1"
+        raise InputError("a negative text says what guidance goes away from", value=wish.negative, fix=fix)
+    if scale == 1 or led:
+        return scale
+    if not reads(model) and null_label(config_of(model)) is None:
+        raise InputError(
+            "this model cannot be guided: it was not trained to go without a class",
+            where="guidance_scale",
+            value=scale,
+            fix="set it to 1, or give the model a part 'guide'",
+        )
+    return scale if wish.named else 1.0
+
+
+def understood(model: Model[Net], request: Request, settings: DiffusionSettings) -> Wish:
+    """A prompt's class or text, and its pictures; of a model of latents, the pictures' latents.
+
+    Raises:
+        InputError: It holds what the model does not know, or pictures of another size.
+    """
+    config, codec = config_of(model), codec_of(model)
+    net, given = config.net, parts_of(request.prompt, PARTS)
+    channels, factor = (net.in_channels, 1) if codec is None else (codec.channels, codec.factor)
+    side = net.sample_size * factor
+    wish = said(model, given.get("label", given.get("text")), given.get("negative", settings.negative))
+    if "image" in given:
+        image = fitting(given["image"], channels, side)
+        wish = replace(wish, image=image if codec is None else codec.moments(image[None])[0][0].cpu())
+    if "mask" in given:
+        if wish.image is None:
+            raise InputError("a mask without its picture", fix='give "image" too')
+        mask = (fitting(given["mask"], 1, side, "mask") > 0).float()
+        wish = replace(wish, mask=F.max_pool2d(mask, factor))  # a place is made anew where any of its pixels is
+    if "small" in given:
+        if codec is not None:
+            raise InputError("a model of latents makes no small picture large", fix="take a model of pixels")
+        wish = enlarged(wish, to_values(given["small"], channels), side)
+    return wish
+
+
+def said(model: Model[Net], asked: Any, negative: Any) -> Wish:
+    """What a prompt says in words.
+
+    Raises:
+        InputError: A class that the model does not know, a text that is none, or a text for a model that reads none.
+    """
+    config = config_of(model)
+    if not reads(model):
+        if negative:
+            raise InputError("this model reads no texts", where="negative", value=negative, fix="leave it out")
+        return Wish(
+            label_of(asked, config.net.num_classes, config.classes, null_label(config)), asked not in (None, "")
+        )
+    for text in (asked, negative):
+        if text is not None and not isinstance(text, str):
+            raise InputError("this model is told texts", value=text, fix="say what the picture shows")
+    if asked is not None and not asked.strip():
+        raise InputError(
+            "an empty caption", value=asked, fix="say what the picture shows, or give none for any picture"
+        )
+    return Wish(0, asked is not None or bool(negative), text=asked, negative=negative or None)
+
+
+def enlarged(wish: Wish, small: Tensor, side: int) -> Wish:
+    """A wish for a picture that is another one made large.
+
+    Raises:
+        InputError: The small one's side does not divide the model's.
+    """
+    cell = side // max(1, small.shape[1])
+    if small.shape[1] != small.shape[2] or cell < 2 or cell * small.shape[1] != side:  # noqa: PLR2004
+        size, fix = f"{small.shape[2]}x{small.shape[1]}", f"make it a square whose side divides {side}"
+        raise InputError("the small picture does not fit into the model's", value=size, fix=fix)
+    return replace(wish, small=small.repeat_interleave(cell, 1).repeat_interleave(cell, 2), factor=cell)
