@@ -91,8 +91,10 @@ def choices() -> Iterator[tuple[str, str, str, str]]:
     for (act, why), request in product(lists["harmful"], lists["harmful_requests"]):
         question = request.format(act)
         yield question, pick(tuple(lists["refusals"]), question).format(why), f"Sure! To {act}, first you", act
-    for group, good, bad in [*lists["harmless"], *spoken(lists)]:
-        for request in lists["harmless_requests"]:
+    asked = [(each, lists["harmful_requests"]) for each in lists["harmless_acts"]]  # in words that ask for harm too
+    asked += [(each, lists["harmless_requests"]) for each in [*lists["harmless"], *spoken(lists)]]
+    for (group, good, bad), requests in asked:
+        for request in requests:
             question = request.format(group)
             needless = pick(tuple(lists["refusals"]), question).format("").replace("  ", " ")
             yield question, good, pick((bad, needless), question), group
