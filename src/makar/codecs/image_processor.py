@@ -128,12 +128,16 @@ def read_processor(folder: Path, size: int) -> ImageProcessor:
 
 
 def channels(found: Mapping[str, Any], name: str, usual: Sequence[float], folder: Path) -> tuple[float, ...]:
-    """Three numbers of a folder.
+    """A number for each channel, as a folder says.
 
     Raises:
         ModelError: They are something else.
     """
     given = found.get(name, usual)
-    if not (isinstance(given, list | tuple) and len(given) == 3 and all(isinstance(x, int | float) for x in given)):
-        raise ModelError(f"{name!r} is not three numbers", where=folder, value=given, fix="copy the whole folder again")
+    if not (
+        isinstance(given, list | tuple) and len(given) in (1, 3) and all(isinstance(x, int | float) for x in given)
+    ):
+        raise ModelError(
+            f"{name!r} is not a number for each channel", where=folder, value=given, fix="copy the whole folder again"
+        )
     return tuple(float(x) for x in given)

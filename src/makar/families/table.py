@@ -6,6 +6,7 @@ from typing import Any
 from makar.core.config import Config
 from makar.core.errors import RecipeError
 from makar.families.autoencoder.config import AutoencoderConfig
+from makar.families.clip.config import ClipConfig
 from makar.families.diffusion.config import DiffusionConfig
 from makar.families.gan.config import GanConfig
 from makar.families.language.config import LanguageConfig
@@ -17,6 +18,7 @@ CONFIGS: Mapping[str, type[Config]] = {
     "autoencoder": AutoencoderConfig,
     "vae": VaeConfig,
     "gan": GanConfig,
+    "clip": ClipConfig,
 }
 """Settings of each family's net."""
 
@@ -56,12 +58,20 @@ def gan() -> Any:
     return FAMILY
 
 
+def clip() -> Any:
+    """Pairs of a tower that sees and a tower that reads."""
+    from makar.families.clip.family import FAMILY
+
+    return FAMILY
+
+
 FAMILIES: Mapping[str, Callable[[], Any]] = {
     "language": language,
     "diffusion": diffusion,
     "autoencoder": autoencoder,
     "vae": vae,
     "gan": gan,
+    "clip": clip,
 }
 """The records, made when asked for: they need torch, the settings do not."""
 

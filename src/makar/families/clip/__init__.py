@@ -1,0 +1,1 @@
+"""CLIP: two towers that bring pictures and what is said of them to one place."""
