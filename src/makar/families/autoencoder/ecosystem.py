@@ -50,7 +50,10 @@ def to_ecosystem(config: AutoencoderConfig, generation: Mapping[str, Any]) -> di
         "critic": config.critic and config.critic.model_dump(mode="json"),
         "generation": dict(generation),
     }
-    shift = {"shift_factor": config.shift_factor} if config.shift_factor else {}
+    shifted = config.shift_factor or isinstance(
+        neck, KLBottleneck
+    )  # where there is none, pipelines add it all the same
+    shift = {"shift_factor": config.shift_factor} if shifted else {}
     return {
         "_class_name": CLASSES[neck.kind],
         "_diffusers_version": VERSION,

@@ -13,10 +13,8 @@ from torch import Tensor
 
 from makar.core.errors import ModelError
 from makar.core.nouns import Batch, Model, TextEncoder
+from makar.families.diffusion.towers import SLOTS, Towers
 from makar.nets.mmdit_config import MMDiTConfig
-
-SLOTS = 2
-"""CLIP towers of the pipeline."""
 
 
 class Caption(NamedTuple):
@@ -51,13 +49,19 @@ def encoder_of(model: Model[Any]) -> TextEncoder:
     if not isinstance(found, TextEncoder):
         fix, value = "name a trained CLIP: parts = {text = '@clip'}", None if found is None else type(found).__name__
         raise ModelError("nothing reads texts for this model", where="parts.text", value=value, fix=fix)
-    if SLOTS * found.width > net.joint_attention_dim:
-        what, fix = "the text tower is wider than the net reads", f"set it to {SLOTS * found.width}"
+    width, pooled = found.width * slots(found), found.pooled_width * slots(found)
+    if width > net.joint_attention_dim:
+        what, fix = "the text tower is wider than the net reads", f"set it to {width}"
         raise ModelError(what, where="model.net.joint_attention_dim", value=net.joint_attention_dim, fix=fix)
-    if SLOTS * found.pooled_width != net.pooled_projection_dim:
-        what, fix = "the text tower's vectors have another width", f"set it to {SLOTS * found.pooled_width}"
+    if pooled != net.pooled_projection_dim:
+        what, fix = "the text tower's vectors have another width", f"set it to {pooled}"
         raise ModelError(what, where="model.net.pooled_projection_dim", value=net.pooled_projection_dim, fix=fix)
     return found
+
+
+def slots(text: TextEncoder) -> int:
+    """How often what a tower says stands in a row."""
+    return 1 if isinstance(text, Towers) else len(SLOTS)
 
 
 @torch.no_grad()
@@ -67,9 +71,10 @@ def caption_of(model: Model[Any], ids: Int[Tensor, "rows length"]) -> Caption:
     Raises:
         ModelError: As `encoder_of`.
     """
-    tokens, pooled = encoder_of(model).features(ids)
-    wide = tokens.repeat(1, 1, SLOTS)
-    return Caption(F.pad(wide, (0, shape_of(model).joint_attention_dim - wide.shape[2])), pooled.repeat(1, SLOTS))
+    text = encoder_of(model)
+    tokens, pooled = text.features(ids)
+    wide = tokens.repeat(1, 1, slots(text))
+    return Caption(F.pad(wide, (0, shape_of(model).joint_attention_dim - wide.shape[2])), pooled.repeat(1, slots(text)))
 
 
 def with_captions(model: Model[Any], batch: Batch) -> Batch:

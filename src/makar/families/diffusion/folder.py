@@ -3,7 +3,8 @@
 Where diffusers has a pipeline that makes the model's pictures, the folder is that pipeline (model_index.json, unet/,
 scheduler/); else it is the net (config.json and its weights), which diffusers opens as a model, beside scheduler/ where
 there is one. A model of latents is a folder of parts (transformer/ or unet/, vae/, scheduler/), and a `DiTPipeline`
-where that fits. Weights are float32 in safetensors; nothing is ever unpickled.
+where that fits, or a `StableDiffusion3Pipeline` with its CLIP towers. Beside a net of pixels that reads lies its tower,
+text_encoder/. Weights are float32 in safetensors; nothing is ever unpickled.
 """
 
 from collections.abc import Mapping
@@ -29,7 +30,9 @@ from makar.families.diffusion.ecosystem import (
     net_to_ecosystem,
     pipeline_of,
     scheduler_of,
+    text_pipeline_of,
 )
+from makar.families.diffusion.towers import NAMES, read_towers, save_towers
 from makar.families.weights import read_weights, restored, write_weights
 from makar.nets.image_config import UNetConfig
 
@@ -49,6 +52,8 @@ def save(model: Model[Net], folder: Path) -> None:
     write_json(place / "config.json", net_to_ecosystem(config, model.generation))
     write_weights(model.net.state_dict(), place)
     save_scheduler(scheduler, folder)
+    if "text" in model.parts:
+        save_towers(model.parts["text"], folder, piped=False)
     if pipeline and scheduler is not None:
         parts = {"scheduler": ["diffusers", scheduler["_class_name"]], "unet": ["diffusers", "UNet2DModel"]}
         write_json(folder / "model_index.json", {"_class_name": pipeline, "_diffusers_version": VERSION, **parts})
@@ -66,25 +71,29 @@ def save_latent(model: Model[Net], codec: LatentCodec, folder: Path) -> None:
 
     `DiTPipeline` takes 1000 for the label that stands for none, so in its folder the tables of labels are that long.
     """
-    config = config_of(model)
+    config, text = config_of(model), model.parts.get("text")
     (folder / "vae").mkdir()
     codec.save(folder / "vae")
     vae = read_object(folder / "vae" / "config.json")
-    pipeline, scheduler = latent_pipeline_of(config, vae), scheduler_of(config, latent=True)
+    scheduler = scheduler_of(config, latent=True)
+    pipeline = text_pipeline_of(config, vae) if text else latent_pipeline_of(config, vae)
     part = "unet" if isinstance(config.net, UNetConfig) else "transformer"
     net = net_to_ecosystem(config, model.generation)
     weights = model.net.state_dict()
-    if pipeline:
+    if pipeline and not text:
         net, weights = {**net, "num_embeds_ada_norm": PIPED_CLASSES}, widened(weights)
     (folder / part).mkdir()
     write_json(folder / part / "config.json", net)
     write_weights(weights, folder / part)
     save_scheduler(scheduler, folder)
-    names = {part: net["_class_name"], "vae": vae["_class_name"]}
-    names |= {"scheduler": scheduler["_class_name"]} if scheduler else {}
+    parts: dict[str, Any] = {part: ("diffusers", net["_class_name"]), "vae": ("diffusers", vae["_class_name"])}
+    parts |= {"scheduler": ("diffusers", scheduler["_class_name"])} if scheduler else {}
+    if text:
+        save_towers(text, folder)
+        parts |= NAMES
     labels = {"id2label": {str(place): name for place, name in enumerate(config.classes)}} if config.classes else {}
     index = {"_class_name": pipeline or NO_PIPELINE, "_diffusers_version": VERSION, **(labels if pipeline else {})}
-    write_json(folder / "model_index.json", index | {name: ["diffusers", kind] for name, kind in sorted(names.items())})
+    write_json(folder / "model_index.json", index | dict(sorted(parts.items())))
 
 
 def widened(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -130,7 +139,9 @@ def read(folder: Path) -> tuple[DiffusionConfig, Net, dict[str, Any], dict[str, 
     own = found.get("_makar")
     generation = own.get("generation", {}) if isinstance(own, dict) else {}
     weights = narrowed(read_weights(place), config.net.num_classes)
-    parts = {"codec": codec_in(folder / "vae")} if (folder / "vae").exists() else {}
+    parts: dict[str, Any] = {"codec": codec_in(folder / "vae")} if (folder / "vae").exists() else {}
+    if (text := read_towers(folder)) is not None:
+        parts["text"] = text
     return config, restored(lambda: build(config), weights, place), parts, generation
 
 
