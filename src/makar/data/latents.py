@@ -112,7 +112,7 @@ class Latents:
 
     def __init__(self, shards: LatentShards, seed: int) -> None:
         self.shards, self.seed = shards, seed
-        self._order = Order(shards.rows, seed)
+        self.order = Order(shards.rows, seed)
         labels = shards.labels
         self._labels = None if labels is None else torch.from_numpy(labels)
 
@@ -127,7 +127,7 @@ class Latents:
         Returns:
             `images` [size, channels, height, width] float32; if there are classes, `label` [size] int64.
         """
-        rows = self._order.rows(step * size, size)
+        rows = self.order.rows(step * size, size)
         rng = Rng(self.seed, 0, torch.arange(step * size, step * size + size), "latents")
         view = (rng.uniform("flip") < 0.5).long().numpy() if self.shards.meta["mirrored"] else np.zeros(size, np.int64)
         mean, spread = torch.from_numpy(self.shards.moments[rows, view]).unbind(1)

@@ -1,9 +1,11 @@
 """Pictures for training: the pixels of a split at one size, memory-mapped, and rows that vary from epoch to epoch.
 
 A folder of `pixels-00000.bin` ... (uint8, rows of channels x height x width), `labels.bin` (little-endian int64, if
-there are classes) and `meta.json` (counts, the SHA-256 of each file and of itself).
+there are classes), `captions.json` (a list, if they are wanted) and `meta.json` (counts, the SHA-256 of each file and
+of itself).
 """
 
+import json
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from functools import cached_property
@@ -17,7 +19,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from makar.core.errors import InputError
-from makar.core.files import folder_atomic, seal_of
+from makar.core.files import folder_atomic, read_json, seal_of
 from makar.core.nouns import Batch
 from makar.core.random import Rng
 from makar.data.config import Augment, PictureOptions
@@ -28,6 +30,8 @@ from makar.data.order import Order
 from makar.data.pictures import decode
 
 SHARD_BYTES = 1 << 30
+
+CAPTIONS = "captions.json"
 
 Rows = Int64[np.ndarray, " rows"]
 
@@ -60,6 +64,12 @@ class PixelShards(PictureShards):
         return self.meta["left_out"]
 
     @cached_property
+    def captions(self) -> list[str]:
+        """What is said of every picture; empty if captions were not wanted."""
+        file = self.path / CAPTIONS
+        return read_json(file) if CAPTIONS in self.meta["files"] else []
+
+    @cached_property
     def _shards(self) -> list[np.ndarray]:
         files = [self.path / name for name in self.meta["files"] if name.startswith("pixels-")]
         return [np.memmap(file, np.uint8, "r").reshape(-1, *self.shape) for file in files]
@@ -83,6 +93,7 @@ def write_pixels(
     options: PictureOptions,
     *,
     channels: Literal[1, 3] | None = None,
+    captioned: bool = False,
     shard_bytes: int = SHARD_BYTES,
 ) -> PixelShards:
     """Decode a split into pixels of one size; one picture is in memory at a time.
@@ -93,6 +104,7 @@ def write_pixels(
         out: The folder to make; one that exists is replaced when the new one is whole.
         options: Size, fit, filter; without a size, all pictures must have one and the same.
         channels: 1 for gray, 3 for colour; None for what the dataset has.
+        captioned: Whether to keep captions; pictures without one are then left out.
         shard_bytes: Bytes in each file but the last.
 
     Raises:
@@ -104,12 +116,12 @@ def write_pixels(
     size = options.size or side_of(dataset)
     wide = channels or facts.channels
     shard_rows = max(1, shard_bytes // (wide * size * size))
-    labels: list[int] = []
+    labels, captions = list[int](), list[str]()
     rows = left_out = 0
     with folder_atomic(out) as folder, ExitStack() as files:
         written: dict[str, HashedFile] = {}
-        for pixels, label in decoded(dataset, split, options.model_copy(update={"size": size}), wide):
-            if pixels is None:
+        for pixels, label, text in decoded(dataset, split, options.model_copy(update={"size": size}), wide):
+            if pixels is None or (captioned and not text):
                 left_out += 1
                 continue
             name = f"pixels-{rows // shard_rows:05}.bin"
@@ -118,13 +130,20 @@ def write_pixels(
             written[name].write(pixels)
             rows += 1
             labels.append(-1 if label is None else label)
+            captions.append(text or "")
         if not rows:
-            more = "collect with a larger valid_fraction, or more pictures"
-            fix = "choose a smaller size, or fit='pad'" if left_out else more
+            fix = "collect with a larger valid_fraction, or more pictures"
+            if captioned and not facts.captions:
+                fix = "give them captions"
+            elif left_out:
+                fix = "choose a smaller size, or fit='pad'"
             raise InputError(f"no picture of {size} pixels in {split!r}", where=dataset.path, value=left_out, fix=fix)
         if facts.classes:
             written["labels.bin"] = files.enter_context(HashedFile(folder / "labels.bin"))
             written["labels.bin"].write(np.array(labels, "<i8"))
+        if captioned:
+            written[CAPTIONS] = files.enter_context(HashedFile(folder / CAPTIONS))
+            written[CAPTIONS].write(np.frombuffer(json.dumps(captions).encode(), np.uint8))
         files.close()
         meta = {
             "format": 1,
@@ -144,7 +163,13 @@ def write_pixels(
 
 
 def kept_pixels(
-    dataset: Dataset, split: str, size: int, channels: Literal[1, 3], *, say: Callable[[str], None]
+    dataset: Dataset,
+    split: str,
+    size: int,
+    channels: Literal[1, 3],
+    *,
+    captioned: bool = False,
+    say: Callable[[str], None],
 ) -> PixelShards:
     """The pixels of a split in the dataset's folder, decoded once for each size.
 
@@ -153,18 +178,19 @@ def kept_pixels(
         split: Which of its splits.
         size: Side in pixels.
         channels: 1 for gray, 3 for colour.
+        captioned: Whether to keep captions; pictures without one are then left out.
         say: Told when it takes time.
 
     Raises:
         InputError: As `write_pixels`.
     """
     options = dataset.manifest.options.pictures.model_copy(update={"size": size})
-    key = seal_of([dataset.hash, options.model_dump(mode="json"), channels])
+    key = seal_of([dataset.hash, options.model_dump(mode="json"), channels, *(["captioned"] if captioned else [])])
     folder = dataset.path / f"pixels-{split}-{key[:12]}"
     if folder.is_dir():
         return PixelShards.open(folder)
     say(f"decoding the {split} split")
-    return write_pixels(dataset, split, folder, options, channels=channels)
+    return write_pixels(dataset, split, folder, options, channels=channels, captioned=captioned)
 
 
 def side_of(dataset: Dataset) -> int:
@@ -183,15 +209,15 @@ def side_of(dataset: Dataset) -> int:
 
 def decoded(
     dataset: Dataset, split: str, options: PictureOptions, channels: int
-) -> Iterator[tuple[UInt8[np.ndarray, "channels height width"] | None, int | None]]:
-    """The pixels of every picture, or None where it cannot be brought to the size, and its label."""
+) -> Iterator[tuple[UInt8[np.ndarray, "channels height width"] | None, int | None, str | None]]:
+    """The pixels of every picture, or None where it cannot be brought to the size, its label and its caption."""
     for picture in dataset.pictures(split):
         still = decode(picture.image, picture.id, options)
         if isinstance(still, Fault):
-            yield None, None
+            yield None, None, None
             continue
         pixels = np.asarray(still.image.convert("L" if channels == 1 else "RGB"))
-        yield np.atleast_3d(pixels).transpose(2, 0, 1), picture.label
+        yield np.atleast_3d(pixels).transpose(2, 0, 1), picture.label, picture.text
 
 
 @final
@@ -206,7 +232,7 @@ class Pixels:
 
     def __init__(self, shards: PixelShards, seed: int, augment: Augment = Augment()) -> None:  # noqa: B008
         self.shards, self.seed, self.augment = shards, seed, augment
-        self._order = Order(shards.rows, seed)
+        self.order = Order(shards.rows, seed)
         labels = shards.labels
         self._labels = None if labels is None else torch.from_numpy(labels)
 
@@ -221,7 +247,7 @@ class Pixels:
         Returns:
             `images` [size, channels, height, width] float32 in -1..1; if there are classes, `label` [size] int64.
         """
-        rows = self._order.rows(step * size, size)
+        rows = self.order.rows(step * size, size)
         images = torch.from_numpy(self.shards.take(rows)).float().div_(127.5).sub_(1)
         places = torch.arange(step * size, step * size + size)  # in the stream: a row varies alike in any batch
         batch = {"images": vary(images, self.augment, Rng(self.seed, 0, places, "augment"))}

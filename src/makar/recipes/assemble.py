@@ -10,6 +10,7 @@ import torch
 
 from makar.align.table import ALGORITHMS, check_options
 from makar.codecs.bpe import Bpe
+from makar.codecs.captions import train_captions
 from makar.core.config import Config, nearest, parse
 from makar.core.errors import RecipeError
 from makar.core.files import sha256
@@ -21,8 +22,9 @@ from makar.families.table import family
 from makar.recipes.adapting import adapt
 from makar.recipes.alarm import collapse_alarm
 from makar.recipes.alignment import Made, aligned
+from makar.recipes.captioned import captioned_rows, captions_of
 from makar.recipes.chats import chat_rows
-from makar.recipes.images import SHOWN, image_rows, picture_samples, with_classes
+from makar.recipes.images import SHOWN, ImageRows, image_rows, picture_samples, with_classes
 from makar.recipes.latents import latent_rows
 from makar.recipes.manifest import hash_of
 from makar.recipes.recipe import Recipe
@@ -43,6 +45,9 @@ def silent(line: str) -> None:  # noqa: ARG001
 
 LOOKS = 10
 """Validations in a run, if the recipe does not say."""
+
+CAPTIONED = ("captioned", "scenes")
+"""Rows of pictures that have captions."""
 
 SAMPLE_SECONDS = 60
 """Between samples, if the recipe does not say."""
@@ -107,7 +112,10 @@ def assemble(
     settings = parse(model.family.settings, {**model.generation, **recipe.sample}, f"{run.folder}: [sample]")
     pace = max(1, round(SAMPLE_SECONDS / step_seconds)) if step_seconds else every
     if check_kind(recipe, model.family) == "image":
-        made = pictured(recipe, model, objective, run, workspace, every=every, pace=pace, say=say)
+        if "tokens" in model.family.inputs:
+            made = captioned(recipe, model, objective, run, workspace, every=every, say=say)
+        else:
+            made = pictured(recipe, model, objective, run, workspace, every=every, pace=pace, say=say)
         return job_of(recipe, workspace, made)
     codec, size = tokenizer_of(recipe, model), vocabulary(model)
     chat = recipe.data.rows == "chat"
@@ -142,10 +150,7 @@ def pictured(
 ) -> Made:
     """Rows of pictures for a family that learns them, and its looks at itself."""
     net: Any = model.config.net  # pyright: ignore[reportAttributeAccessIssue]: every family of pictures has one
-    if "codec" in model.parts:
-        rows = latent_rows(recipe.data, model.parts["codec"], net, seed=recipe.seed, workspace=workspace, say=say)
-    else:
-        rows = image_rows(recipe.data, net.sample_size, net.in_channels, seed=recipe.seed, workspace=workspace, say=say)
+    rows = rows_of_pictures(recipe, model, net, workspace, say)
     model = with_classes(model, rows.classes)
     model = replace(model, generation={**model.generation, **recipe.sample})
     settings = parse(model.family.settings, model.generation, f"{run.folder}: [sample]")
@@ -166,16 +171,55 @@ def pictured(
     return Made(model, rows.train, objective, watches, rows.identity, rows.facts)
 
 
+def rows_of_pictures(recipe: Recipe, model: Model[Any], net: Any, workspace: Workspace, say: Say) -> ImageRows:
+    """Rows of pictures, or of their latents for a model with a codec; with captions for one that is told texts."""
+    data, seed, codec, text = recipe.data, recipe.seed, model.parts.get("codec"), model.parts.get("text")
+    if data.rows != "image":
+        encode, size, channels = None if text is None else text.ids, net.sample_size, net.in_channels
+        return captioned_rows(data, encode, size, channels, codec=codec, seed=seed, workspace=workspace, say=say)
+    if codec is not None:
+        return latent_rows(data, codec, net, seed=seed, workspace=workspace, say=say)
+    return image_rows(data, net.sample_size, net.in_channels, seed=seed, workspace=workspace, say=say)
+
+
+def captioned(
+    recipe: Recipe,
+    model: Model[Any],
+    objective: Objective[Any],
+    run: Run,
+    workspace: Workspace,
+    *,
+    every: int,
+    say: Say,
+) -> Made:
+    """Rows of pictures and captions for a family that learns both, and its look at itself.
+
+    A tokenizer that the model lacks is trained on the captions.
+    """
+    data, vision, text = recipe.data, model.config.vision, model.config.text  # pyright: ignore[reportAttributeAccessIssue]
+    codec = model.parts.get("codec")
+    if codec is None:
+        found = captions_of(data, seed=recipe.seed, workspace=workspace, say=say)
+        codec = train_captions(found, text.vocab_size, text.max_position_embeddings)
+    seed, size, channels = recipe.seed, vision.image_size, vision.num_channels
+    rows = captioned_rows(data, codec.rows, size, channels, seed=seed, workspace=workspace, say=say)
+    judge = validation(objective, rows.valid, rows=recipe.watch.validate_rows, seed=seed, run=run)
+    model = replace(model, parts={**model.parts, "codec": codec}, generation={**model.generation, **recipe.sample})
+    identity = {**rows.identity, "tokenizer": codec.hash}
+    return Made(model, rows.train, objective, [Periodic("validation", judge, every)], identity, rows.facts)
+
+
 def check_kind(recipe: Recipe, made: Family[Any]) -> str:
-    """What a recipe's rows hold: "image" where the family learns pictures.
+    """What a recipe's rows hold: "image" where the family learns pictures, with captions or without.
 
     Raises:
         RecipeError: The family learns other rows than the recipe names.
     """
     kind, rows = "image" if "images" in made.inputs else "text", recipe.data.rows
-    if (kind == "image") != (rows == "image"):
-        what = f"the family {made.name!r} learns other rows"
-        raise RecipeError(what, where="data.rows", value=rows, fix=f"set data.rows={kind!r}")
+    known = CAPTIONED if "tokens" in made.inputs else ("image", *CAPTIONED)
+    if kind == "image" and rows not in known or kind == "text" and rows in ("image", *CAPTIONED):
+        what, fix = f"the family {made.name!r} learns other rows", known[0] if kind == "image" else kind
+        raise RecipeError(what, where="data.rows", value=rows, fix=f"set data.rows={fix!r}")
     return kind
 
 

@@ -79,8 +79,8 @@ def image_rows(data: DataConfig, size: int, channels: int, *, seed: int, workspa
     )
 
 
-def pixels(dataset: Dataset, split: str, size: int, channels: int, *, say: Say) -> PixelShards:
-    """The pixels of a split, decoded once for each size.
+def pixels(dataset: Dataset, split: str, size: int, channels: int, *, captioned: bool = False, say: Say) -> PixelShards:
+    """The pixels of a split, decoded once for each size; if captions are wanted, of the pictures that have one.
 
     Raises:
         RecipeError: No picture has so many channels.
@@ -88,7 +88,7 @@ def pixels(dataset: Dataset, split: str, size: int, channels: int, *, say: Say) 
     if channels not in (1, 3):
         fix = "set model.net.in_channels to 1 for gray or 3 for colour"
         raise RecipeError("pictures have no such channels", where="model.net.in_channels", value=channels, fix=fix)
-    return kept_pixels(dataset, split, size, 1 if channels == 1 else 3, say=say)
+    return kept_pixels(dataset, split, size, 1 if channels == 1 else 3, captioned=captioned, say=say)
 
 
 def with_classes(model: Model[Any], classes: tuple[str, ...]) -> Model[Any]:

@@ -28,15 +28,8 @@ def latent_rows(data: DataConfig, codec: Any, net: Any, *, seed: int, workspace:
     Raises:
         UserError: A source, the dataset or its pixels cannot be used, or the codec and the net do not fit.
     """
-    if not isinstance(codec, LatentCodec):
-        fix = "name a trained autoencoder: parts = {codec = '@autoencoder'}"
-        raise RecipeError("this model makes no latents", where="parts.codec", value=type(codec).__name__, fix=fix)
-    if net.in_channels != codec.latent_channels:
-        what, fix = "the codec's latents have other channels", f"set model.net.in_channels={codec.latent_channels}"
-        raise RecipeError(what, where="model.net.in_channels", value=net.in_channels, fix=fix)
-    if data.augment != Augment(flip=data.augment.flip):
-        fix = "leave crop and jitter to the codec's own training"
-        raise RecipeError("latents are made once, and vary by flip alone", where="data.augment", fix=fix)
+    check_codec(codec, net.in_channels)
+    check_variation(data.augment)
     dataset = open_dataset(data, workspace, say)
     size = net.sample_size * codec.factor
     found = {split: pixels(dataset, split, size, codec.channels, say=say) for split in ("train", "valid")}
@@ -54,6 +47,31 @@ def latent_rows(data: DataConfig, codec: Any, net: Any, *, seed: int, workspace:
             "codec": train.meta["codec"],
         },
     )
+
+
+def check_codec(codec: Any, channels: int) -> None:
+    """Refuse a codec that makes no latents, or others than a net learns.
+
+    Raises:
+        RecipeError: Says which it is.
+    """
+    if not isinstance(codec, LatentCodec):
+        fix = "name a trained autoencoder: parts = {codec = '@autoencoder'}"
+        raise RecipeError("this model makes no latents", where="parts.codec", value=type(codec).__name__, fix=fix)
+    if channels != codec.latent_channels:
+        what, fix = "the codec's latents have other channels", f"set model.net.in_channels={codec.latent_channels}"
+        raise RecipeError(what, where="model.net.in_channels", value=channels, fix=fix)
+
+
+def check_variation(augment: Augment) -> None:
+    """Refuse variation that latents, made once, cannot have.
+
+    Raises:
+        RecipeError: Pictures are to be cut or coloured.
+    """
+    if augment != Augment(flip=augment.flip):
+        fix = "leave crop and jitter to the codec's own training"
+        raise RecipeError("latents are made once, and vary by flip alone", where="data.augment", fix=fix)
 
 
 def latents(shards: PixelShards, codec: LatentCodec, *, mirrored: bool, say: Say) -> LatentShards:

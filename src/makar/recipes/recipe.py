@@ -33,10 +33,11 @@ class DataConfig(Config):
         default=(), description="What `makar collect` takes; {stdlib} is Python's own library"
     )
     dataset: str | None = Field(default=None, description="A folder that `makar collect` wrote, in place of sources")
-    rows: Literal["text", "chat", "preference", "judged", "prompts", "image"] = Field(
+    rows: Literal["text", "chat", "preference", "judged", "prompts", "image", "captioned", "scenes"] = Field(
         default="text",
         exclude_if=lambda rows: rows == "text",
-        description="What a row holds: running text, a conversation, two answers, a judged answer, a prompt, a picture",
+        description="What a row holds: running text, a conversation, two answers, a judged answer, a prompt, a picture,"
+        " a picture with its caption, or such scenes composed of the emoji of the sources",
     )
     collect: CollectOptions = Field(default=CollectOptions(), description="How the sources are read, cleaned and split")
     length: int = Field(default=LENGTH, gt=0, description="Tokens in a row")

@@ -32,6 +32,9 @@ TOKENIZER_BYTES = 32_000_000
 COLLECTED = 1.5
 """Bytes on the disk for each of text while it is collected: three copies of it, packed to half and less; measured."""
 
+FROM = {"chat": ("prompts",), "image": ("captioned",)}
+"""What else rows can be than the kind of their dataset: conversations begin with prompts, pictures have captions."""
+
 NOT_LIBRARY = ("__pycache__", "site-packages", "dist-packages", "test", "idlelib", "lib2to3", "turtledemo")
 """What lies in the folder of Python's standard library and is not the library, or is its tests and its data."""
 
@@ -106,7 +109,7 @@ def open_dataset(data: DataConfig, workspace: Workspace, say: Say) -> Dataset:
     dataset = Dataset.open(folder)
     check_sources(data, dataset)
     kind = dataset.manifest.kind
-    if kind != data.rows and (kind, data.rows) != ("chat", "prompts"):  # a conversation begins with a prompt
+    if data.rows not in FROM.get(kind, ()) and kind != data.rows:
         fix = f"set data.rows={kind!r}, or name other data"
         raise RecipeError(f"the dataset holds {kind!r} and no {data.rows!r}", where=folder, fix=fix)
     return dataset
@@ -226,8 +229,10 @@ def tokens_folder(dataset: Dataset, codec: Bpe, split: str, fim_rate: float, see
 def bytes_to_make(data: DataConfig, vocab_size: int, seed: int, workspace: Workspace) -> dict[str, int]:
     """Bytes that the data will take which are not made yet, by what they are for: a forecast from the sources' sizes.
 
-    Sources that are still to be fetched count for nothing: how large they are is not known.
+    Sources that are still to be fetched count for nothing: how large they are is not known; scenes lie nowhere.
     """
+    if data.rows == "scenes":
+        return {"dataset": 0, "tokens": 0}
     folder = dataset_folder(data, workspace)
     if (folder / "manifest.json").is_file():
         dataset, whole = 0, sum(Dataset.open(folder).manifest.kept[split].bytes for split in ("train", "valid"))
