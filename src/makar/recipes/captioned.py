@@ -23,7 +23,7 @@ from makar.recipes.recipe import DataConfig
 from makar.recipes.run import Workspace
 from makar.recipes.text import Say, counts, open_dataset
 
-TOLD = 20_000
+TOLD = 4_000
 """Scenes whose captions a tokenizer is trained on: every word is in them many times."""
 
 
