@@ -81,6 +81,8 @@ def noise(rows: int, recipe: Recipe, model: Model[Any]) -> Batch:
     """Random pictures, or tokens in the shape of the recipe's rows."""
     random = torch.Generator().manual_seed(key_of(recipe.seed, "noise") >> 1)
     if check_kind(recipe, model.family) == "image":
+        if "tokens" in model.family.inputs:
+            return captioned_noise(rows, model.config, random)
         net: Any = model.config.net  # pyright: ignore[reportAttributeAccessIssue]: every family of pictures has one
         images = torch.randn(rows, net.in_channels, net.sample_size, net.sample_size, generator=random)
         return {"images": images, "label": torch.arange(rows) % max(1, net.num_classes)}
@@ -88,6 +90,13 @@ def noise(rows: int, recipe: Recipe, model: Model[Any]) -> Batch:
     tokens = torch.randint(vocabulary(model), shape, generator=random)
     places = torch.arange(shape[1], dtype=torch.int32).expand(shape) // 128
     return {"tokens": tokens, "segments": places} if recipe.data.documents else {"tokens": tokens}
+
+
+def captioned_noise(rows: int, config: Any, random: torch.Generator) -> Batch:
+    """Random pictures, each with a random text that is as long as texts may be."""
+    side, words = config.vision.image_size, (rows, config.text.max_position_embeddings)
+    images = torch.randn(rows, config.vision.num_channels, side, side, generator=random)
+    return {"images": images, "tokens": torch.randint(config.text.vocab_size, words, generator=random)}
 
 
 def pace(setting: Setting, batch: Batch) -> float:
