@@ -203,7 +203,8 @@ def captioned(
         codec = train_captions(found, text.vocab_size, text.max_position_embeddings)
     seed, size, channels = recipe.seed, vision.image_size, vision.num_channels
     rows = captioned_rows(data, codec.rows, size, channels, seed=seed, workspace=workspace, say=say)
-    judge = validation(objective, rows.valid, rows=recipe.watch.validate_rows, seed=seed, run=run)
+    together = recipe.train.batch_size  # out of more, it is harder to find what belongs together
+    judge = validation(objective, rows.valid, rows=recipe.watch.validate_rows, at_once=together, seed=seed, run=run)
     model = replace(model, parts={**model.parts, "codec": codec}, generation={**model.generation, **recipe.sample})
     identity = {**rows.identity, "tokenizer": codec.hash}
     return Made(model, rows.train, objective, [Periodic("validation", judge, every)], identity, rows.facts)

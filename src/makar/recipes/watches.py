@@ -12,11 +12,18 @@ from makar.train.session import read_decisions
 from makar.train.validate import validation_loss
 
 BATCH = 16
-"""Rows that a validation reads at once."""
+"""Rows that a validation reads at once, if it does not matter how many they are."""
 
 
 def validation(
-    objective: Objective[Any], source: Source, *, rows: int, seed: int, run: Run, bits_per_byte: float | None = None
+    objective: Objective[Any],
+    source: Source,
+    *,
+    rows: int,
+    at_once: int = BATCH,
+    seed: int,
+    run: Run,
+    bits_per_byte: float | None = None,
 ) -> Watch:
     """A watch that judges by the loss on rows held out; the lowest is the best.
 
@@ -24,11 +31,12 @@ def validation(
         objective: As in training.
         source: Held-out rows; each look reads the same.
         rows: How many.
+        at_once: Rows that are read together, which matters where a row's loss depends on the others.
         seed: Of the objective's noise.
         run: Whose precision it looks in.
         bits_per_byte: Of a loss of one nat, where the rows are text.
     """
-    size = min(rows, BATCH)
+    size = min(rows, at_once)
 
     def look(step: int, model: Model[Any]) -> Verdict:  # noqa: ARG001
         start = time.perf_counter()
