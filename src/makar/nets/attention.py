@@ -100,6 +100,24 @@ def visible(
     return mask & (segments[:, queries.start : queries.stop, None] == segments[:, None, keys.start : keys.stop])
 
 
+def attend_all(q: Queries, k: Keys, v: Keys, bias: Float[Tensor, "1 1 1 time"] | None = None) -> Queries:
+    """Every token looks at all; the queries may be some of the tokens.
+
+    On a CPU in float32, whatever comes in: for some hundred tokens PyTorch's fused kernel takes two to four times as
+    long in bfloat16 (docs/experiments.md, "Text to image").
+
+    Args:
+        q: Queries.
+        k: Keys, of as many heads.
+        v: Values.
+        bias: Added to what each token is worth to all.
+    """
+    if q.device.type != "cpu":
+        return F.scaled_dot_product_attention(q, k, v, bias)
+    with torch.autocast("cpu", enabled=False):
+        return F.scaled_dot_product_attention(q.float(), k.float(), v.float(), bias).to(v.dtype)
+
+
 def attend_cached(
     q: Queries,
     k: Float[Tensor, "rows groups room head_dim"],

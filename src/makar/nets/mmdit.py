@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from makar.nets.attention import attend_all
 from makar.nets.decoder import RMSNorm
 from makar.nets.dit import FeedForward, normed, positions
 from makar.nets.image_blocks import TimeEmbedding, sinusoids
@@ -105,7 +106,7 @@ class JointAttention(nn.Module):
     def alone(self, x: Tokens) -> Tokens:
         """What each token of the picture takes from the picture."""
         q, k, v = (self.heads(layer(x)) for layer in (self.to_q, self.to_k, self.to_v))
-        found = F.scaled_dot_product_attention(self.norm_q(q), self.norm_k(k), v)
+        found = attend_all(self.norm_q(q), self.norm_k(k), v)
         return self.to_out[0](found.transpose(1, 2).flatten(2))
 
     def forward(self, x: Tokens, text: Text, bias: Tensor | None) -> tuple[Tokens, Text | None]:
@@ -122,7 +123,7 @@ class JointAttention(nn.Module):
         if not self.last:
             q = torch.cat((q, self.norm_added_q(self.heads(self.add_q_proj(text)))), 2)
         k = torch.cat((self.norm_k(k), self.norm_added_k(k2)), 2)
-        found = F.scaled_dot_product_attention(q, k, torch.cat((v, v2), 2), attn_mask=bias)
+        found = attend_all(q, k, torch.cat((v, v2), 2), bias)
         found = found.transpose(1, 2).flatten(2)
         seen = self.to_out[0](found[:, : x.shape[1]])
         return seen, None if self.last else self.to_add_out(found[:, x.shape[1] :])

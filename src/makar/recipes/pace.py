@@ -14,9 +14,13 @@ from makar.core.config import Config
 from makar.core.device import Machine
 from makar.core.nouns import Batch, Cost, Family, Model
 from makar.core.random import key_of
+from makar.families.diffusion.cost import CAPTION
+from makar.families.llava.config import LlavaConfig
+from makar.nets.mmdit_config import MMDiTConfig
 from makar.recipes.adapting import adapt
 from makar.recipes.assemble import LOOKS, check_kind, make_objective, vocabulary
 from makar.recipes.recipe import ObjectiveConfig, Recipe
+from makar.recipes.talks import noise as talk_noise
 from makar.train.blocks import COMPILE_GAIN, COMPILE_SECONDS, kinds, prepared, worth_compiling
 from makar.train.distributed import World
 from makar.train.optim import make_player
@@ -85,7 +89,12 @@ def noise(rows: int, recipe: Recipe, model: Model[Any]) -> Batch:
             return captioned_noise(rows, model.config, random)
         net: Any = model.config.net  # pyright: ignore[reportAttributeAccessIssue]: every family of pictures has one
         images = torch.randn(rows, net.in_channels, net.sample_size, net.sample_size, generator=random)
+        if isinstance(net, MMDiTConfig):  # its tower is small beside it, and what it says is random too
+            told = torch.randn(rows, CAPTION, net.joint_attention_dim, generator=random)
+            return {"images": images, "told": told, "pooled": told.new_zeros(rows, net.pooled_projection_dim)}
         return {"images": images, "label": torch.arange(rows) % max(1, net.num_classes)}
+    if isinstance(model.config, LlavaConfig):
+        return talk_noise(rows, recipe.data.length, model.config, random)
     shape = (rows, recipe.data.length + 1)
     tokens = torch.randint(vocabulary(model), shape, generator=random)
     places = torch.arange(shape[1], dtype=torch.int32).expand(shape) // 128

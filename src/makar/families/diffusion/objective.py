@@ -113,12 +113,14 @@ def shown_labels(model: Model[Net], batch: Batch, drop: float, rng: Rng) -> Labe
 
 
 def captioned(model: Model[Net], batch: Batch, drop: float, rng: Rng) -> Batch:
-    """Rows with what the net is told of their captions; a share is told nothing.
+    """Rows with what the net is told of their captions; a share is told nothing. What is told already stays.
 
     Raises:
         InputError: There are no captions.
     """
-    if "tokens" not in batch and "told" not in batch:
+    if "told" in batch:
+        return batch
+    if "tokens" not in batch:
         raise InputError("the rows have no captions, and the net reads them", fix='set data.rows = "captioned"')
     batch = with_captions(model, batch)
     if not drop:
