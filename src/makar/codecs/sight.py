@@ -7,12 +7,15 @@ in the field. A template writes one image token for each picture; a model reads 
 from collections.abc import Sequence
 from typing import Any
 
+from tokenizers import AddedToken, Tokenizer
+
 from makar.codecs.bpe import Bpe
-from makar.codecs.chat import ChatTemplate, prompt_ids, template_of
-from makar.core.errors import InputError, ModelError, UserError
+from makar.codecs.chat import chat_ids, prompt_ids, template_of
+from makar.core.errors import InputError, ModelError, RecipeError, UserError
 from makar.core.messages import Message, is_picture, pictures_in
 
 SIGHTED = """\
+{{- bos_token }}
 {%- for message in messages %}
     {{- '<|im_start|>' + message.role + '\\n' }}
     {%- if message.role == 'assistant' %}
@@ -36,7 +39,14 @@ SIGHTED = """\
     {{- '<|im_start|>assistant\\n' }}
 {%- endif %}
 """
-"""ChatML whose messages may hold pictures; IMAGE stands for the tokenizer's own image token."""
+"""ChatML whose messages may hold pictures; IMAGE stands for the tokenizer's own image token.
+
+A conversation begins with what opens a text: transformers' processors put it there where a template does not.
+"""
+
+
+IMAGE = "<image>"
+"""The token that a tokenizer is given which has none."""
 
 
 def parted(messages: Sequence[Message]) -> tuple[list[Message], list[Any]]:
@@ -103,39 +113,41 @@ def spelling(codec: Bpe, token: int) -> str:
     raise ModelError("the image token is no special token of the tokenizer", value=token, fix=fix)
 
 
-def expanded(ids: Sequence[int], mask: Sequence[bool], image_token: int, places: int) -> tuple[list[int], list[bool]]:
-    """Token ids with as many image tokens for each picture as it has places, and what is learned of them.
-
-    Args:
-        ids: With one image token for each.
-        mask: What is learned; a picture never is.
-        image_token: Its id.
-        places: Of one picture.
-    """
-    wide, learned = list[int](), list[bool]()
-    for token, wanted in zip(ids, mask, strict=True):
-        count = places if token == image_token else 1
-        wide += [token] * count
-        learned += [wanted and token != image_token] * count
-    return wide, learned
-
-
-def sighted_prompt(codec: Bpe, messages: Sequence[Message], image_token: int, places: int) -> list[int]:
-    """Token ids of a conversation with pictures, up to where the assistant begins to speak.
+def sighted_ids(codec: Bpe, messages: Sequence[Message], image_token: int, places: int) -> tuple[list[int], list[bool]]:
+    """Token ids of a whole conversation with pictures, and which of them the assistant has to say.
 
     Args:
         codec: From `sighted`.
         messages: Plain, as `parted` gives them.
-        image_token: As in `expanded`.
-        places: As there.
+        image_token: What stands for a picture.
+        places: How many of them one picture takes.
 
     Raises:
-        InputError: The template does not write each picture once.
+        InputError: The conversation is not one, or the template does not write each picture once.
+        ModelError: The template is refused, or does not let the assistant's tokens be found.
+    """
+    ids, mask = chat_ids(codec, template_of(codec), messages)
+    check_written(ids.count(image_token), messages)
+    opener = opener_of(codec, ids)
+    return expanded([*opener, *ids], [*[False] * len(opener), *mask], image_token, places)
+
+
+def sighted_prompt(codec: Bpe, messages: Sequence[Message], image_token: int, places: int) -> list[int]:
+    """Token ids of a conversation with pictures, up to where the assistant begins to speak; see `sighted_ids`.
+
+    Raises:
+        InputError: The conversation is not one, or the template does not write each picture once.
         ModelError: The template is refused.
     """
-    ids = prompt_ids(codec, ChatTemplate(codec.chat_template or ""), messages)
+    ids = prompt_ids(codec, template_of(codec), messages)
     check_written(ids.count(image_token), messages)
+    ids = [*opener_of(codec, ids), *ids]
     return expanded(ids, [False] * len(ids), image_token, places)[0]
+
+
+def opener_of(codec: Bpe, ids: Sequence[int]) -> list[int]:
+    """What transformers' processors put before a conversation: what opens a text, unless the template wrote it."""
+    return [] if list(ids[: len(codec.start)]) == codec.start else codec.start
 
 
 def check_written(count: int, messages: Sequence[Message]) -> None:
@@ -148,3 +160,28 @@ def check_written(count: int, messages: Sequence[Message]) -> None:
     if count != wanted:
         fix = "put pictures into what the user says: the template writes them there alone"
         raise InputError("the chat template leaves pictures out", value=f"{count} of {wanted}", fix=fix)
+
+
+def expanded(ids: Sequence[int], mask: Sequence[bool], image_token: int, places: int) -> tuple[list[int], list[bool]]:
+    """Ids and mask in which each picture has all its places."""
+    counts = [places if token == image_token else 1 for token in ids]
+    wide = [token for token, count in zip(ids, counts, strict=True) for _ in range(count)]
+    return wide, [wish for wish, count in zip(mask, counts, strict=True) for _ in range(count)]
+
+
+def with_image_token(codec: Bpe, image_token: int) -> Bpe:
+    """A tokenizer that has a special token of some number for pictures: its own, or one more behind all others.
+
+    Raises:
+        RecipeError: The number is another token's, or leaves a gap.
+    """
+    if image_token in codec.special.values():
+        return codec
+    if image_token != codec.vocab_size:
+        fix = f"set model.image_token_index={codec.vocab_size} and model.text.vocab_size above it"
+        raise RecipeError(
+            "no special token of the tokenizer", where="model.image_token_index", value=image_token, fix=fix
+        )
+    wider = Tokenizer.from_str(codec.source)
+    wider.add_special_tokens([AddedToken(IMAGE, special=True, normalized=False)])
+    return Bpe(wider.to_str(pretty=True) + "\n", codec.settings, codec.ends)

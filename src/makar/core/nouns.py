@@ -378,6 +378,7 @@ class Family(Generic[Net]):
         tiny: A config and a source on which 150 steps show learning: for the contract suite.
         codec: A trained model as what another family takes for a codec, where it can be one.
         text: A trained model as what tells another family what a text means, where it can.
+        compose: A fresh model with the weights that it takes from its parts; those are frozen.
         finish: What is known only after training, from rows of it, such as how far a codec's latents spread.
         reconstructs: Whether it gives back the picture that it is asked with: samples then stand beside the pictures.
     """
@@ -396,6 +397,7 @@ class Family(Generic[Net]):
     tiny: Callable[[], tuple[Config, Source]]
     codec: Callable[[Model[Net]], Codec] | None = None
     text: Callable[[Model[Net]], TextEncoder] | None = None
+    compose: Callable[[Model[Net]], Model[Net]] = lambda model: model
     finish: Callable[[Model[Net], Source], Model[Net]] = lambda model, source: model  # noqa: ARG005
     reconstructs: bool = False
 

@@ -10,6 +10,7 @@ from makar.families.clip.config import ClipConfig
 from makar.families.diffusion.config import DiffusionConfig
 from makar.families.gan.config import GanConfig
 from makar.families.language.config import LanguageConfig
+from makar.families.llava.config import LlavaConfig
 from makar.families.vae.config import VaeConfig
 
 CONFIGS: Mapping[str, type[Config]] = {
@@ -19,6 +20,7 @@ CONFIGS: Mapping[str, type[Config]] = {
     "vae": VaeConfig,
     "gan": GanConfig,
     "clip": ClipConfig,
+    "llava": LlavaConfig,
 }
 """Settings of each family's net."""
 
@@ -65,6 +67,13 @@ def clip() -> Any:
     return FAMILY
 
 
+def llava() -> Any:
+    """Models that see pictures and talk."""
+    from makar.families.llava.family import FAMILY
+
+    return FAMILY
+
+
 FAMILIES: Mapping[str, Callable[[], Any]] = {
     "language": language,
     "diffusion": diffusion,
@@ -72,6 +81,7 @@ FAMILIES: Mapping[str, Callable[[], Any]] = {
     "vae": vae,
     "gan": gan,
     "clip": clip,
+    "llava": llava,
 }
 """The records, made when asked for: they need torch, the settings do not."""
 

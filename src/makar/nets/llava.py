@@ -24,8 +24,8 @@ class Projector(nn.Module):
     def __init__(self, config: LlavaShape) -> None:
         super().__init__()
         seen, read, bias = (
-            config.vision_config.hidden_size,
-            config.text_config.hidden_size,
+            config.vision.hidden_size,
+            config.text.hidden_size,
             config.multimodal_projector_bias,
         )
         self.activation = ACTIVATIONS[config.projector_hidden_act]
@@ -47,9 +47,9 @@ class Llava(nn.Module):
     def __init__(self, config: LlavaShape) -> None:
         super().__init__()
         self.config = config
-        self.vision_tower = ClipVisionModel(config.vision_config)
+        self.vision_tower = ClipVisionModel(config.vision)
         self.multi_modal_projector = Projector(config)
-        self.language_model = Decoder(config.text_config)
+        self.language_model = Decoder(config.text)
 
     def see(self, images: Images) -> Float[Tensor, "pictures places width"]:
         """What the decoder is told of some pictures: a vector for each patch."""

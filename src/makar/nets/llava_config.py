@@ -19,8 +19,8 @@ class LlavaShape(Config):
     """CLIP's tower, two layers that translate, and a decoder that reads what they say among its words.
 
     Args:
-        vision_config: The tower that sees.
-        text_config: The decoder.
+        vision: The tower that sees.
+        text: The decoder.
         image_token_index: The token whose places the patches of a picture take.
         vision_feature_layer: Which of the tower's states are read: -2 is what comes out of the layer before its last.
         vision_feature_select_strategy: "default" leaves the tower's first token, the whole, out; "full" keeps it.
@@ -28,8 +28,8 @@ class LlavaShape(Config):
         multimodal_projector_bias: Whether they have biases.
     """
 
-    vision_config: ClipVisionConfig
-    text_config: DecoderConfig
+    vision: ClipVisionConfig
+    text: DecoderConfig
     image_token_index: int = Field(default=IMAGE_TOKEN_ID, ge=0)
     vision_feature_layer: int = -2
     vision_feature_select_strategy: Literal["default", "full"] = "default"
@@ -38,7 +38,7 @@ class LlavaShape(Config):
 
     @model_validator(mode="after")
     def _fits(self) -> "LlavaShape":
-        states, vocabulary = self.vision_config.num_hidden_layers + 1, self.text_config.vocab_size
+        states, vocabulary = self.vision.num_hidden_layers + 1, self.text.vocab_size
         if not -states <= self.vision_feature_layer < states:
             raise ValueError(
                 f"set vision_feature_layer between {-states} and {states - 1}: the tower has "
@@ -46,31 +46,31 @@ class LlavaShape(Config):
             )
         if vocabulary and self.image_token_index >= vocabulary:
             raise ValueError(
-                f"set image_token_index below text_config.vocab_size {vocabulary} (got {self.image_token_index})"
+                f"set image_token_index below text.vocab_size {vocabulary} (got {self.image_token_index})"
             )
-        if self.places > self.text_config.max_position_embeddings:
+        if self.places > self.text.max_position_embeddings:
             raise ValueError(
-                f"set text_config.max_position_embeddings above {self.places}, the tokens of one picture "
-                f"(got {self.text_config.max_position_embeddings})"
+                f"set text.max_position_embeddings above {self.places}, the tokens of one picture "
+                f"(got {self.text.max_position_embeddings})"
             )
         return self
 
     @property
     def places(self) -> int:
         """Tokens that one picture takes in a row."""
-        return self.vision_config.patches + (self.vision_feature_select_strategy == "full")
+        return self.vision.patches + (self.vision_feature_select_strategy == "full")
 
     @property
     def depth(self) -> int:
         """Layers of the tower that a picture goes through."""
-        return self.vision_feature_layer % (self.vision_config.num_hidden_layers + 1)
+        return self.vision_feature_layer % (self.vision.num_hidden_layers + 1)
 
     @property
     def vocab_size(self) -> int:
         """Of the decoder."""
-        return self.text_config.vocab_size
+        return self.text.vocab_size
 
     @property
     def max_position_embeddings(self) -> int:
         """The longest context, tokens, those of pictures among them."""
-        return self.text_config.max_position_embeddings
+        return self.text.max_position_embeddings

@@ -30,6 +30,7 @@ from makar.recipes.manifest import hash_of
 from makar.recipes.recipe import Recipe
 from makar.recipes.run import Run, Workspace
 from makar.recipes.space import compares
+from makar.recipes.talks import TALKS, talked
 from makar.recipes.text import text_rows
 from makar.recipes.walk import WALKS, latent_walk
 from makar.recipes.watches import samples, validation
@@ -118,6 +119,8 @@ def assemble(
             made = pictured(recipe, model, objective, run, workspace, every=every, pace=pace, say=say)
         return job_of(recipe, workspace, made)
     codec, size = tokenizer_of(recipe, model), vocabulary(model)
+    if recipe.data.rows in TALKS:
+        return job_of(recipe, workspace, talked(recipe, model, codec, objective, run, every=every, say=say))
     chat = recipe.data.rows == "chat"
     if chat:
         rows = chat_rows(recipe.data, codec, size, seed=recipe.seed, workspace=workspace, say=say)
@@ -236,7 +239,7 @@ def job_of(recipe: Recipe, workspace: Workspace, made: Made) -> Job:
         length=recipe.data.length,
         watches=made.watches,
         recipe=plain,
-        identity={"recipe": hash_of(plain), **made.identity, **base_identity(recipe, parents)},
+        identity={"recipe": hash_of(plain), **made.identity, **base_identity(recipe, parents, made.model)},
         facts={**made.facts, **({"parent": parents} if parents else {})},
         base=base_folder(recipe, workspace),
     )
@@ -260,7 +263,7 @@ def begin(recipe: Recipe, workspace: Workspace) -> Model[Any]:
     made = family(recipe.model.family)  # pyright: ignore[reportAttributeAccessIssue]: the tag of every family's config
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(key_of(recipe.seed, "weights"))
-        return Model(made, recipe.model, made.build(recipe.model), parts)
+        return made.compose(Model(made, recipe.model, made.build(recipe.model), parts))
 
 
 def check_rows(recipe: Recipe, config: Config) -> None:
@@ -283,10 +286,14 @@ def base_folder(recipe: Recipe, workspace: Workspace) -> Path | None:
     return find_model(workspace.model(recipe.init))
 
 
-def base_identity(recipe: Recipe, parents: Mapping[str, Any]) -> dict[str, str]:
-    """The hash of the weights that a run needs and its checkpoints do not hold: under an adapter, or compared with."""
-    needed = recipe.adapter is not None or compares(recipe)
-    return {"base": hash_of(parents[recipe.init]["weights"])} if needed and recipe.init else {}
+def base_identity(recipe: Recipe, parents: Mapping[str, Any], model: Model[Any]) -> dict[str, str]:
+    """The hash of the weights that a run needs and its checkpoints do not hold: frozen ones, or compared with."""
+    found: dict[str, str] = {}
+    if recipe.init and (recipe.adapter is not None or compares(recipe)):
+        found["base"] = hash_of(parents[recipe.init]["weights"])
+    elif not all(weight.requires_grad for weight in model.net.parameters()):
+        found["parts"] = hash_of({name: parents[each]["weights"] for name, each in recipe.parts.items()})
+    return found
 
 
 def part(name: str, reference: str, workspace: Workspace) -> Any:

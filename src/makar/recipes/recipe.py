@@ -22,6 +22,8 @@ LENGTH = 256
 VOCABULARY = 4096
 """Entries of a tokenizer unless a recipe says otherwise."""
 
+Rows = Literal["text", "chat", "preference", "judged", "prompts", "image", "captioned", "scenes", "scene-talks"]
+
 Reference = Annotated[str, StringConstraints(min_length=1)]
 """A model: "@stage" of the same file, "@run" by its name, or a path to a run or model folder."""
 
@@ -33,11 +35,11 @@ class DataConfig(Config):
         default=(), description="What `makar collect` takes; {stdlib} is Python's own library"
     )
     dataset: str | None = Field(default=None, description="A folder that `makar collect` wrote, in place of sources")
-    rows: Literal["text", "chat", "preference", "judged", "prompts", "image", "captioned", "scenes"] = Field(
+    rows: Rows = Field(
         default="text",
         exclude_if=lambda rows: rows == "text",
         description="What a row holds: running text, a conversation, two answers, a judged answer, a prompt, a picture,"
-        " a picture with its caption, or such scenes composed of the emoji of the sources",
+        " a picture with its caption, such scenes composed of the emoji of the sources, or talk about them",
     )
     collect: CollectOptions = Field(default=CollectOptions(), description="How the sources are read, cleaned and split")
     length: int = Field(default=LENGTH, gt=0, description="Tokens in a row")

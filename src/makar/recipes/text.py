@@ -231,7 +231,7 @@ def bytes_to_make(data: DataConfig, vocab_size: int, seed: int, workspace: Works
 
     Sources that are still to be fetched count for nothing: how large they are is not known; scenes lie nowhere.
     """
-    if data.rows == "scenes":
+    if data.rows in ("scenes", "scene-talks"):
         return {"dataset": 0, "tokens": 0}
     folder = dataset_folder(data, workspace)
     if (folder / "manifest.json").is_file():

@@ -19,6 +19,7 @@ from makar.core.tensors import check_shapes, save_tensors
 from makar.families.language.config import LanguageConfig
 from makar.families.language.ecosystem import ARCHITECTURES, from_ecosystem, to_ecosystem
 from makar.families.weights import read_sharded
+from makar.nets.config import DecoderConfig
 from makar.nets.decoder import Decoder
 
 EMBEDDING, HEAD = "model.embed_tokens.weight", "lm_head.weight"
@@ -41,14 +42,14 @@ def save(model: Model[Decoder], folder: Path) -> None:
     save_tensors(folder / "model.safetensors", {name: t.float() for name, t in model.net.state_dict().items()})
 
 
-def save_parts(model: Model[Decoder], folder: Path) -> None:
+def save_parts(model: Model[Any], folder: Path) -> None:
     """Write the tokenizer and the defaults of generation."""
     if (codec := model.parts.get("codec")) is not None:
         codec.save(folder)
     write_json(folder / "generation_config.json", to_generation_config(model.generation) | special_ids(model))
 
 
-def special_ids(model: Model[Decoder]) -> dict[str, int | list[int] | None]:
+def special_ids(model: Model[Any]) -> dict[str, int | list[int] | None]:
     """The tokens that the ecosystem's configs name."""
     codec: Bpe | None = model.parts.get("codec")
     if codec is None:
@@ -82,7 +83,7 @@ def read(folder: Path) -> tuple[LanguageConfig, Decoder, dict[str, Any], dict[st
     return config, read_net(config, folder), *read_parts(folder, config)
 
 
-def read_parts(folder: Path, config: LanguageConfig) -> tuple[dict[str, Any], dict[str, Any]]:
+def read_parts(folder: Path, config: DecoderConfig) -> tuple[dict[str, Any], dict[str, Any]]:
     """Read the tokenizer and the defaults of generation, as far as they are there.
 
     Raises:
