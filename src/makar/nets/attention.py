@@ -100,7 +100,12 @@ def visible(
     return mask & (segments[:, queries.start : queries.stop, None] == segments[:, None, keys.start : keys.stop])
 
 
-def attend_all(q: Queries, k: Keys, v: Keys, bias: Float[Tensor, "1 1 1 time"] | None = None) -> Queries:
+def attend_all(
+    q: Float[Tensor, "rows heads queries head_dim"],
+    k: Float[Tensor, "rows heads keys head_dim"],
+    v: Float[Tensor, "rows heads keys head_dim"],
+    bias: Float[Tensor, "1 1 1 keys"] | None = None,
+) -> Float[Tensor, "rows heads queries head_dim"]:
     """Every token looks at all; the queries may be some of the tokens.
 
     On a CPU in float32, whatever comes in: for some hundred tokens PyTorch's fused kernel takes two to four times as
