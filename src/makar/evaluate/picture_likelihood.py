@@ -69,20 +69,18 @@ def scoring_of(model: Model[Any], importance: int) -> Scoring:
 
 def along_flow(model: Model[Any]) -> Scoring:
     """Of a diffusion model on pixels."""
-    from makar.families.diffusion.denoise import null_label
+    from makar.families.diffusion.denoise import null_label, untold
     from makar.families.diffusion.likelihood import STEPS, bits_per_dim, likelihood, with_noise
 
     net: Any = model.config.net  # pyright: ignore[reportAttributeAccessIssue]
     null = null_label(model.config)  # pyright: ignore[reportArgumentType]
 
     def nats(images: Tensor, labels: Tensor | None, rng: Rng) -> Tensor:
-        if not net.num_classes:
-            labels = None
-        elif labels is None:
-            labels = torch.full((len(images),), null if null is not None else 0)
-        else:
-            labels = torch.where(labels < 0, null if null is not None else 0, labels)
-        return likelihood(model, with_noise(images, rng), labels, rng)
+        told = untold(model, len(images))
+        if net.num_classes:
+            known = torch.full((len(images),), -1) if labels is None else labels
+            told = torch.where(known < 0, null or 0, known)
+        return likelihood(model, with_noise(images, rng), told, rng)
 
     given = " given its class" if net.num_classes else ""
     note = (

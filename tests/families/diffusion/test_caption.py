@@ -11,9 +11,11 @@ from makar.core.nouns import Model, Request, TextEncoder
 from makar.core.random import Rng
 from makar.data.table import TensorSource
 from makar.engine.run import Engine
+from makar.evaluate.picture_likelihood import scoring_of
 from makar.families.diffusion.caption import caption_of, empty, encoder_of
-from makar.families.diffusion.denoise import Guidance, expected, guided
+from makar.families.diffusion.denoise import Guidance, expected, guided, untold
 from makar.families.diffusion.family import FAMILY
+from makar.families.diffusion.likelihood import likelihood
 from makar.families.diffusion.objective import Denoise, DenoisingScore
 from makar.families.diffusion.settings import DiffusionSettings
 from makar.families.diffusion.words import captions_of, weighed
@@ -207,3 +209,13 @@ def test_a_picture_is_made_anew_by_another_text():
     for each in found:
         assert max(abs(a - b) for a, b in zip(each[32:], kept, strict=True)) <= 1
     assert found[0][:32] != found[1][:32]
+
+
+def test_a_picture_without_a_caption_has_a_likelihood():
+    model = reader()
+    images = torch.rand(2, 1, 8, 8) * 2 - 1
+    pair = Rng(0, 0, torch.arange(2))
+    told = captions_of(model, [None, None])
+    found = likelihood(model, images, untold(model, 2), pair, steps=2)
+    assert torch.equal(found, likelihood(model, images, told, pair, steps=2))
+    assert scoring_of(model, 1).nats(images, None, pair).isfinite().all()

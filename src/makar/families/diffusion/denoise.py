@@ -13,9 +13,10 @@ from torch import Tensor
 
 from makar.core.nouns import Model
 from makar.families.diffusion.build import Net
-from makar.families.diffusion.caption import Caption
+from makar.families.diffusion.caption import Caption, empty, reads
 from makar.families.diffusion.config import DiffusionConfig
 from makar.families.diffusion.path import precondition, scale, time_of
+from makar.nets.lora import differing
 
 Images = Float[Tensor, "rows channels high wide"]
 Rows = Float[Tensor, " rows"]
@@ -82,6 +83,14 @@ def null_label(config: DiffusionConfig) -> int | None:
     return config.net.num_classes if config.net.num_classes and config.net.null_class else None
 
 
+def untold(model: Model[Net], rows: int) -> Told:
+    """What a net is told of pictures that nothing is known of: the empty caption, the label for none, or nothing."""
+    if reads(model):
+        return Caption(*(part.expand(rows, *part.shape[1:]) for part in empty(model)))
+    null = null_label(config_of(model))
+    return None if null is None else torch.full((rows,), null, device=model.device)
+
+
 def guided(model: Model[Net], told: Told, guidance: Guidance | None, instead: Told = None) -> Denoise:
     """A denoiser whose expectation is pushed away from that of a worse one.
 
@@ -103,10 +112,13 @@ def guided(model: Model[Net], told: Told, guidance: Guidance | None, instead: To
         strength = torch.where(inside, guidance.scale, 1.0)
         if bool((strength == 1).all()):
             return expected(model, x, sigma, told)
+        other = torch.full_like(told, config.net.num_classes) if isinstance(told, Tensor) else instead
         if guide is not None:
             good, worse = expected(model, x, sigma, told), expected(guide, x, sigma, told)
+        elif differing(model.net):  # each row is another adapter's, by its number
+            good, worse = expected(model, x, sigma, told), expected(model, x, sigma, other)
         else:
-            both = joined(told, torch.full_like(told, config.net.num_classes) if isinstance(told, Tensor) else instead)
+            both = joined(told, other)
             good, worse = expected(model, torch.cat((x, x)), torch.cat((sigma, sigma)), both).chunk(2)
         pushed = worse + over(strength) * (good - worse)
         if not bool(guidance.rescale.any()):
