@@ -21,6 +21,9 @@ from makar.data.scene_things import ACCESSORIES, COLOURS, SUBJECTS, Accessory, S
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+EMOJI = "npm:emoji-datasource-google@16.0.0"
+"""The set that scenes are composed of, where none is named."""
+
 SMALLEST, LARGEST = 32, 128
 """Sides of pictures in pixels."""
 
@@ -110,7 +113,7 @@ def sprites_of(source: Fetched) -> Sprites:
     lacking = [code for code in wanted if code not in art]
     if lacking:
         what = f"the set lacks {len(lacking)} of the emoji that scenes are made of, first {wanted[lacking[0]]!r}"
-        fix = "name a whole set with files named after code points: npm:emoji-datasource-google@16.0.0"
+        fix = f"name a whole set with files named after code points: {EMOJI}"
         raise InputError(what, where=source.name, value=lacking[0], fix=fix)
     return Sprites(art)
 
@@ -175,7 +178,7 @@ def dress(
     if thing is not None:
         assert scene.colour is not None
         # a single one holds it where there is room, and several all on one side: in the middle they would be one
-        leftward = scene.count == 1 and (middle > 0.55 or (middle > 0.45 and mirrored))
+        leftward = scene.count == 1 and bool(middle > 0.55 or (middle > 0.45 and mirrored))
         art = sprites.accessory(thing.name, scene.colour, max(5, round(thing.width * pixels)), mirrored=leftward)
         x, y = anchor(subject, thing, mirrored=mirrored, leftward=leftward)
         x, y = left + x * pixels - art.width / 2, top + y * pixels - RISES[thing.hold] * art.height

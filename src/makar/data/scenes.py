@@ -94,6 +94,16 @@ SUBJECT_NAMES, ACCESSORY_NAMES, PLACE_NAMES = tuple(SUBJECTS), tuple(ACCESSORIES
 COLOUR_NAMES, POSITION_NAMES = tuple(COLOURS), tuple(POSITIONS)
 
 
+def scene_seed(seed: int, name: str) -> int:
+    """The seed of one of the streams of scenes that belong to a recipe's seed.
+
+    Args:
+        seed: The recipe's.
+        name: "train" or "valid", or what else the scenes are for.
+    """
+    return key_of(seed, "scenes", name)
+
+
 def chosen(share: float, names: Sequence[str]) -> str:
     """The name at a place between 0 and 1."""
     return names[int(share * len(names))]

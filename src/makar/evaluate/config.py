@@ -22,7 +22,7 @@ MeasuredSuite = Literal[
     "modes",
     "reconstruction",
 ]
-AskedSuite = Literal["piqa", "mmlu", "bbq", "crows-pairs", "stereoset", "truthfulqa", "tasks"]
+AskedSuite = Literal["piqa", "mmlu", "bbq", "crows-pairs", "stereoset", "truthfulqa", "tasks", "scenes"]
 Suite = Literal[MeasuredSuite, AskedSuite]
 
 KINDS: Mapping[MeasuredSuite, tuple[Kind | Literal["image"], ...]] = {
@@ -56,10 +56,12 @@ class EvaluateOptions(Config):
         split: The held-out documents that the model is measured on and beside.
         documents: How many of them the likelihood is taken over, or how many rows or questions of a suite are asked,
             evenly spaced; None for all, but for the 300 prompts that "answers" asks then, and 200 pictures.
-        samples: What the model writes to each prompt, and as much again to none (None: 100); or pictures (None: 2,000).
+        samples: What the model writes to each prompt, and as much again to none (None: 100); or pictures (None: 2,000;
+            for "scenes" 400 of each part).
         prompts: Beginnings to continue.
         generation: Settings of the family's sampler, over the model's own defaults.
         seed: Sample k is written with seed + k.
+        training_seed: Of the recipe of a model of scenes: it says which ones were learned from, for "scenes".
         window: Words in the shortest run that counts as copied.
         reference: The folder of the model that "pairs" compares with.
         features: A TorchScript file of a feature network to compare pictures by, such as Inception for FID; None for
@@ -76,6 +78,7 @@ class EvaluateOptions(Config):
     prompts: tuple[str, ...] = ()
     generation: dict[str, Any] = {}
     seed: int = 0
+    training_seed: int = 0
     window: int = Field(default=8, ge=2)
     reference: Path | None = None
     features: Path | None = None

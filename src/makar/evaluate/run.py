@@ -14,6 +14,7 @@ from makar.evaluate.held import fitting, measurable
 from makar.evaluate.pairs import pairs_section
 from makar.evaluate.picture_report import evaluate_pictures
 from makar.evaluate.report import Report, Section
+from makar.evaluate.scenes import evaluate_scenes
 from makar.evaluate.suites import SUITES, Material, Say, check_reads_text
 from makar.measure.pronounce import dictionary
 
@@ -44,6 +45,8 @@ def evaluate(
         RecipeError: A setting of generation that the family does not know.
         UserError: A package is missing that a suite needs.
     """
+    if "scenes" in options.suites:
+        return evaluate_scenes(model, options, name=name, say=say)
     if "images" in model.family.inputs:
         return evaluate_pictures(model, dataset, options, name=name, say=say)
     check_reads_text(model, name)

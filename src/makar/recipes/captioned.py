@@ -6,15 +6,14 @@ from typing import Any
 
 from makar.core.errors import RecipeError
 from makar.core.nouns import LatentCodec, Source
-from makar.core.random import key_of
 from makar.data.captioned import Captioned, Encode, Encoded, SceneRows
 from makar.data.fetch import Fetched, fetch
 from makar.data.latents import Latents
 from makar.data.pixels import Pixels
-from makar.data.scene_drawing import LARGEST, SMALLEST, Sprites, sprites_of
+from makar.data.scene_drawing import EMOJI, LARGEST, SMALLEST, Sprites, sprites_of
 from makar.data.scene_things import PLACES
 from makar.data.scene_words import captions_of as captions_of_scene
-from makar.data.scenes import SHARE, Scenes, scene_of
+from makar.data.scenes import SHARE, Scenes, scene_of, scene_seed
 from makar.data.steps import record_of
 from makar.data.store import Count
 from makar.recipes.images import ImageRows, pixels
@@ -144,20 +143,10 @@ def emoji_of(data: DataConfig) -> tuple[Fetched, Sprites]:
         UserError: The set cannot be fetched, or lacks an emoji.
     """
     if len(data.sources) != 1:
-        fix = 'set data.sources = ["npm:emoji-datasource-google@16.0.0"]'
+        fix = f'set data.sources = ["{EMOJI}"]'
         raise RecipeError("scenes are composed of one emoji set", where="data", value=len(data.sources), fix=fix)
     fetched = fetch(data.sources[0])
     return fetched, sprites_of(fetched)
-
-
-def scene_seed(seed: int, name: str) -> int:
-    """The seed of one of the streams of scenes that belong to a recipe's seed.
-
-    Args:
-        seed: The recipe's.
-        name: "train" or "valid", or what else the scenes are for.
-    """
-    return key_of(seed, "scenes", name)
 
 
 def described(fetched: Fetched, sprites: Sprites) -> dict[str, Any]:

@@ -86,6 +86,13 @@ class WatchConfig(Config):
     validate_rows: int = Field(default=64, gt=0, description="Rows of the validation split that one validation reads")
     sample_every: int | None = Field(default=None, gt=0, description="Steps between samples; once a minute if left out")
     prompts: tuple[str, ...] = Field(default=("",), description="What each sample begins with")
+    judged: int = Field(
+        default=0,
+        ge=0,
+        exclude_if=lambda judged: not judged,
+        description="Pictures of scenes, half of them of held-out combinations, that a judge looks at with each"
+        " validation; the judge is trained once, for all runs",
+    )
 
 
 class Recipe(Config):
