@@ -90,15 +90,15 @@ class Canvas:
 def space(on: Canvas) -> None:
     """Stars, a ringed planet, now and then a rocket."""
     on.shade((24, 16, 68), (58, 32, 112))
-    on.dots((255, 255, 255), 34, (0.008, 0.02), (0, MARGIN))
-    on.dots((255, 232, 150), 6, (0.015, 0.028), (0, MARGIN))
+    on.dots((255, 255, 255), 34, (0.008, 0.02), (0.0, MARGIN))
+    on.dots((255, 232, 150), 6, (0.015, 0.028), (0.0, MARGIN))
     on.put("1fa90", 0.36, on.rng.choice((0.3, 0.95)) + on.rng.uniform(-0.1, 0.1), on.rng.uniform(0.52, 0.64))
     on.put("1f680", 0.28, on.rng.choice((0.25, 1.0)) + on.rng.uniform(-0.1, 0.1), on.rng.uniform(0.9, 1.15))
 
 
 def beach(on: Canvas) -> None:
     """Sky, sea, sand, palms and shells."""
-    on.shade((120, 205, 250), (190, 232, 252), 0, 0.6)
+    on.shade((120, 205, 250), (190, 232, 252), 0.0, 0.6)
     on.shade((20, 140, 200), (60, 190, 215), 0.58, 0.86)
     on.hills((244, 214, 150), 0.85, 0.02, 1.0)
     on.row(("1f334",), 2, (0.42, 0.55), 0.92)
@@ -115,7 +115,7 @@ def forest(on: Canvas) -> None:
 
 def desert(on: Canvas) -> None:
     """Dunes and cactuses under a yellow sky."""
-    on.shade((255, 196, 110), (255, 230, 170), 0, 0.8)
+    on.shade((255, 196, 110), (255, 230, 170), 0.0, 0.8)
     on.dots((255, 120, 50), 1, (0.1, 0.12), (0.3, 0.4))
     on.hills((224, 150, 70), 0.72, 0.07, 0.8)
     on.row(("1f335",), 3, (0.26, 0.42), 0.95)
@@ -127,7 +127,7 @@ def snow(on: Canvas) -> None:
     on.shade((150, 180, 214), (206, 222, 238))
     on.row(("1f3d4",), 2, (0.5, 0.6), 0.8)
     on.hills((240, 246, 252), 0.78, 0.04, 0.7)
-    on.dots((255, 255, 255), 36, (0.014, 0.03), (0, MARGIN))
+    on.dots((255, 255, 255), 36, (0.014, 0.03), (0.0, MARGIN))
     on.row(("2744",), 3, (0.14, 0.18), on.rng.uniform(0.2, 0.4))
 
 
@@ -153,7 +153,7 @@ def city(on: Canvas) -> None:
 def sea(on: Canvas) -> None:
     """Water with fish, bubbles and corals."""
     on.shade((22, 150, 190), (8, 70, 130))
-    on.dots((160, 230, 245), 14, (0.012, 0.03), (0, 1.0))
+    on.dots((160, 230, 245), 14, (0.012, 0.03), (0.0, 1.0))
     on.row(("1f420", "1f41f"), 3, (0.2, 0.26), on.rng.uniform(0.42, 0.56))
     on.row(("1f420", "1f41f"), 2, (0.2, 0.26), on.rng.uniform(0.76, 0.94))
     on.hills((200, 180, 120), 1.14, 0.03, 1.0)
