@@ -17,10 +17,10 @@ Share = Annotated[float, Field(ge=0, le=1)]
 
 
 class RolloutConfig(Config):
-    """How answers are made to learn from.
+    """How answers, or pictures, are made to learn from.
 
     Args:
-        group: Answers to each prompt; a step's rows are whole groups.
+        group: Answers to each prompt; a step's rows are whole groups. Of pictures, those that a pair is chosen of.
         max_tokens: An answer ends after so many tokens.
         temperature: Divides the logits as answers are drawn. The loss is of the model as it is: keep it near 1.
         batches: Optimizer batches that one rollout is cut into.
@@ -29,6 +29,7 @@ class RolloutConfig(Config):
         max_perplexity_rise: Of held-out answers, under the model that training began with, at which the run is
             stopped; 0.25 is a quarter.
         max_distinct_fall: Of their distinct word pairs, at which it is stopped.
+        max_distance_rise: Of held-out pictures' Fréchet distance from real ones, at which it is stopped.
     """
 
     group: int = Field(default=8, gt=1)
@@ -39,6 +40,7 @@ class RolloutConfig(Config):
     watch_every: int | None = Field(default=None, gt=0)
     max_perplexity_rise: float = Field(default=0.25, gt=0)
     max_distinct_fall: float = Field(default=0.2, gt=0, le=1)
+    max_distance_rise: float = Field(default=0.1, gt=0)
 
 
 RewardTable = dict[str, float | dict[str, Any]]
@@ -54,8 +56,15 @@ ROWS: Mapping[str, str] = {
     "grpo": "prompts",
     "rloo": "prompts",
     "ppo": "prompts",
+    "direct": "image",
 }
 """The objectives of alignment, and the kind of rows that each learns from."""
+
+PICTURE_ROWS = ("image", "captioned", "scenes")
+"""Rows whose classes or captions a model is asked to make pictures of, and whose pictures these are compared with."""
+
+OF_PICTURES = ("dpo", "ipo", "simpo", "direct")
+"""The objectives that learn from pictures which the model makes and rewards judge."""
 
 UNCOMPARED = ("orpo", "simpo", "reward")
 """Those that look at no reference."""

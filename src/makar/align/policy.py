@@ -16,7 +16,7 @@ from torch import Tensor
 
 from makar.align.config import Fraction, NotNegative
 from makar.align.estimate import KL, Counts, KlKind, PerPart, clipped_surrogate
-from makar.align.score import log_prob_of
+from makar.align.score import log_prob_of, noted
 from makar.align.value import log_probs_and_values
 from makar.core.errors import RecipeError
 from makar.core.nouns import Batch, Loss, Model, Objective
@@ -27,9 +27,6 @@ Aggregate = Literal["token", "sequence", "constant"]
 
 Papers: DAPO, arXiv:2503.14476, eq. 8; GRPO, arXiv:2402.03300, eq. 3; Dr. GRPO, arXiv:2503.20783, section 3.2.
 """
-
-LOG = "log_"
-"""Columns of the batch with this prefix, one number a row, go into the metrics without it."""
 
 
 @dataclass(frozen=True)
@@ -86,7 +83,7 @@ class PolicyGradient:
             "entropy": -(old * shares).sum(),  # of the policy that sampled, from its samples
             "clipped": (clipped * shares).sum(),
             "length": mask.sum(),
-            **{name.removeprefix(LOG): t.sum() for name, t in micro.items() if name.startswith(LOG)},
+            **noted(micro),
         }
         if "reference_log_probs" in micro:
             divergence = KL[self.kl](now - micro["reference_log_probs"])

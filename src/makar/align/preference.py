@@ -2,7 +2,8 @@
 
 A batch of pairs holds the family's own columns twice, `chosen_*` and `rejected_*`, of equal shapes: for language
 `chosen_tokens` and `chosen_loss_mask` [pairs, length + 1], where the mask marks the answer, and the same of the
-rejected. A batch of judged answers holds them once, and `label` [rows], 1 for good and 0 for bad.
+rejected; for pictures `chosen_images` [pairs, channels, high, wide] and what the model is told beside them. A batch of
+judged answers holds them once, and `label` [rows], 1 for good and 0 for bad.
 
 Losses are sums over pairs (rows), so that micro-batches and processes add up exactly. What a loss must know of the
 whole batch, and what a frozen reference says, is found in `prepare`.
@@ -21,7 +22,7 @@ from torch import Tensor
 
 from makar.align.config import Fraction, NotNegative, Positive
 from makar.align.reference import Reference, reference_of
-from makar.align.score import AT_ONCE, in_pieces, log_prob_of, totals
+from makar.align.score import AT_ONCE, in_pieces, log_prob_of, noted, totals
 from makar.core.nouns import Batch, Loss, Model, Objective
 from makar.core.random import Rng
 
@@ -120,7 +121,7 @@ class Pairwise:
         none = torch.zeros_like(chosen)
         before = [micro.get(f"reference_{name}", none) for name in ("chosen", "rejected")]
         loss, good, bad = self.loss(Sides(chosen, rejected, parts, other, *before))
-        return Loss(loss.sum(), count_of(loss), rewards(good.detach(), bad.detach()))
+        return Loss(loss.sum(), count_of(loss), rewards(good.detach(), bad.detach()) | noted(micro))
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,5 @@
 """What an answer earns: one table of rules, from rhyme to a person's own function."""
 
-import hashlib
-import importlib.util
 import inspect
 import math
 import re
@@ -9,10 +7,10 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
-from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
-from makar.align.config import fitting, text_of
+from makar.align.config import fitting
+from makar.align.functions import load_function
 from makar.core.config import nearest
 from makar.core.errors import InputError, RecipeError, UserError
 from makar.data.ask_text import POEM_REQUESTS
@@ -273,19 +271,38 @@ def make_rewards(table: Mapping[str, float | Mapping[str, Any]]) -> list[Reward]
 
 def make_reward(name: str, given: float | Mapping[str, Any]) -> Reward:
     """One reward of a recipe; see `make_rewards`."""
+    options, weight = options_of(name, given, RULES)
+    return Reward(name, RULES[name](**options), weight, str(options.get("function", name)))
+
+
+def options_of(
+    name: str, given: float | Mapping[str, Any], rules: Mapping[str, Callable[..., Any]], ours: Sequence[str] = ()
+) -> tuple[dict[str, Any], float]:
+    """The options of a rule and its weight, as a recipe says them.
+
+    Args:
+        name: Of the rule.
+        given: The weight, or a table with "weight" and the rule's options.
+        rules: All that there are.
+        ours: Arguments of rules that a recipe does not give.
+
+    Raises:
+        RecipeError: No rule of that name, a weight that is none, or an option that it does not know or lacks.
+    """
     where = f"reward.{name}"
     options = dict(given) if isinstance(given, Mapping) else {"weight": given}
     weight = options.pop("weight", 1.0)
-    if name not in RULES:
-        raise RecipeError("no such reward", where="reward", value=name, fix=nearest(name, list(RULES)))
+    if name not in rules:
+        raise RecipeError("no such reward", where="reward", value=name, fix=nearest(name, list(rules)))
     if isinstance(weight, bool) or not isinstance(weight, int | float) or not math.isfinite(weight):
         raise RecipeError("the weight is not a number", where=where, value=weight, fix="write it as 1.0")
-    known = inspect.signature(RULES[name]).parameters
+    parameters = inspect.signature(rules[name]).parameters
+    known = {option: parameter for option, parameter in parameters.items() if option not in ours}
     fitting({option: parameter.annotation for option, parameter in known.items()}, options, where, ["weight"])
     for option, parameter in known.items():
         if parameter.default is parameter.empty and option not in options:
             raise RecipeError(f"option {option!r} is missing", where=where, fix=f"add {option!r}")
-    return Reward(name, RULES[name](**options), float(weight), str(options.get("function", name)))
+    return options, float(weight)
 
 
 def earn(rewards: Sequence[Reward], cases: Sequence[Case], first: int = 0) -> dict[str, list[float]]:
@@ -341,47 +358,3 @@ def regular(pattern: str) -> re.Pattern[str]:
     except re.error as fault:
         fix = "mend it there: a backslash makes ( [ . and their kin plain, and '...' in TOML keeps it as it is"
         raise RecipeError(f"not a regular expression: {fault}", where="reward", value=pattern, fix=fix) from None
-
-
-def split_name(function: str) -> tuple[Path, str]:
-    """The file and the name of "file.py:name".
-
-    Raises:
-        RecipeError: It is of another form, or there is no such file.
-    """
-    place, colon, name = function.rpartition(":")
-    if not colon or not name.isidentifier() or not place:
-        raise RecipeError("not a function", where="reward.python", value=function, fix="write it as module:function")
-    path = Path(place)
-    if not path.is_file():
-        fix = "put the module beside the recipe"
-        raise RecipeError("no such file", where="reward.python", value=str(path), fix=fix)
-    return path, name
-
-
-def load_function(function: str) -> Callable[[str, str, dict[str, Any]], float]:
-    """Load "file.py:name".
-
-    Raises:
-        RecipeError: The file does not load, or holds no such function.
-    """
-    path, name = split_name(function)
-    spec = importlib.util.spec_from_file_location(f"makar_reward_{path.stem}", path)
-    assert spec is not None and spec.loader is not None, "it ends in .py"  # noqa: PT018
-    module = importlib.util.module_from_spec(spec)
-    try:
-        spec.loader.exec_module(module)
-    except Exception as fault:
-        what = f"the module does not load: {type(fault).__name__}: {fault}"
-        raise RecipeError(what, where=path, fix="mend it") from fault
-    chosen: Any = vars(module).get(name)
-    if not callable(chosen):
-        known = [key for key, value in vars(module).items() if callable(value) and not key.startswith("_")]
-        raise RecipeError("no such function", where=path, value=name, fix=nearest(name, known))
-    return cast(Callable[[str, str, dict[str, Any]], float], chosen)
-
-
-def source_hash(table: Mapping[str, Any]) -> str | None:
-    """The SHA-256 of a person's own function's file, by which a checkpoint knows its reward; None without one."""
-    chosen = text_of(table, "python", "function")
-    return None if chosen is None else hashlib.sha256(split_name(chosen)[0].read_bytes()).hexdigest()

@@ -18,10 +18,9 @@ from torch import Tensor
 
 from makar.align.config import NotNegative, Positive, RolloutConfig, Share
 from makar.align.estimate import Counts, PerPart, adapted, flat_groups, gae, group_relative, leave_one_out, whiten
-from makar.align.policy import LOG
 from makar.align.reference import Reference, reference_of
 from makar.align.rewards import Case, Reward, earn
-from makar.align.score import AT_ONCE, in_pieces, log_prob_of
+from makar.align.score import AT_ONCE, LOG, in_pieces, log_prob_of
 from makar.core.config import Config, parse
 from makar.core.device import Precision
 from makar.core.errors import InputError
@@ -179,11 +178,8 @@ class Rollouts:
         self.rows = {name.removeprefix("rows/"): t.clone() for name, t in state.items() if name.startswith("rows/")}
 
     def asked(self, number: int, groups: int) -> list[int]:
-        """The prompts of a rollout: the next ones of the epoch's order, each epoch in another."""
-        count = len(self.prompts)
-        places = [divmod(place, count) for place in range(number * groups, (number + 1) * groups)]
-        orders = {epoch: numpy_rng(self.seed, "prompts", epoch).permutation(count) for epoch, _ in places}
-        return [int(orders[epoch][offset]) for epoch, offset in places]
+        """The prompts of a rollout."""
+        return in_turn(len(self.prompts), number, groups, self.seed)
 
     @torch.no_grad()
     def roll(self, number: int, count: int) -> Batch:
@@ -298,6 +294,20 @@ class Rollouts:
         line["generation_seconds"] = seconds
         line["best"] = {"prompt": cases[best].prompt, "answer": cases[best].answer}
         append(self.journal, line)
+
+
+def in_turn(count: int, number: int, groups: int, seed: int) -> list[int]:
+    """The prompts of a rollout: the next ones of the epoch's order, each epoch in another.
+
+    Args:
+        count: Of all prompts.
+        number: Of the rollout, from 0.
+        groups: Prompts in it.
+        seed: Of the orders.
+    """
+    places = [divmod(place, count) for place in range(number * groups, (number + 1) * groups)]
+    orders = {epoch: numpy_rng(seed, "prompts", epoch).permutation(count) for epoch, _ in places}
+    return [int(orders[epoch][offset]) for epoch, offset in places]
 
 
 def drawn(model: Model[Any], config: RolloutConfig) -> Config:

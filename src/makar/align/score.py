@@ -1,4 +1,7 @@
-"""Log-probabilities of whole answers, by any family's `log_prob`, in pieces that fit where a micro-batch fits."""
+"""Log-probabilities of whole answers, by any family's `log_prob`, in pieces that fit where a micro-batch fits.
+
+And what rows say of themselves for the log.
+"""
 
 from collections.abc import Callable
 from typing import Any
@@ -13,6 +16,9 @@ from makar.core.random import Rng
 
 AT_ONCE = 16
 """Rows that are read together without gradient, if nobody says how many a micro-batch has."""
+
+LOG = "log_"
+"""Columns of the batch with this prefix, one number a row, go into the metrics without it."""
 
 Parts = tuple[Float[Tensor, "rows parts"], Bool[Tensor, "rows parts"]]
 
@@ -53,3 +59,8 @@ def in_pieces(
         for i in range(0, count, at_once)
     ]
     return tuple(torch.cat(parts) for parts in zip(*found, strict=True))
+
+
+def noted(rows: Batch) -> dict[str, Tensor]:
+    """What rows say of themselves for the log, summed over them."""
+    return {name.removeprefix(LOG): t.sum() for name, t in rows.items() if name.startswith(LOG)}

@@ -6,13 +6,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from makar.align.config import fitting
+from makar.align.direct import direct
 from makar.align.policy import POLICIES
 from makar.align.preference import PREFERENCES
 from makar.align.reward_model import BradleyTerry
 from makar.align.rollouts import Estimate, Penalty, by_group, by_others, by_values
 from makar.core.nouns import Objective
 
-OURS = ("self", "players", "reference", "at_once", "max_parts")
+OURS = ("self", "players", "reference", "at_once", "max_parts", "model", "rewards", "prompts")
 """Arguments that a recipe does not give: they follow from the rest of it."""
 
 
@@ -49,6 +50,7 @@ ALGORITHMS: Mapping[str, Algorithm] = {
     "grpo": Algorithm(POLICIES["grpo"], by_group),
     "rloo": Algorithm(POLICIES["rloo"], by_others, Penalty),
     "ppo": Algorithm(POLICIES["ppo"], by_values, Penalty, foresees=True),
+    "direct": Algorithm(direct),
 }
 
 
