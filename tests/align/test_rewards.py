@@ -6,7 +6,8 @@ from dataclasses import replace
 import pytest
 
 from makar.align.config import beside
-from makar.align.rewards import RULES, Case, earn, make_rewards, source_hash
+from makar.align.functions import source_hash
+from makar.align.rewards import RULES, Case, earn, make_rewards
 from makar.core.errors import InputError, RecipeError
 
 COUPLETS = "The moon is high\nagainst the sky\nThe sea is deep\nand I must sleep\n"

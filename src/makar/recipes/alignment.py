@@ -11,9 +11,10 @@ import torch
 from torch import Tensor
 
 from makar.align.config import ROWS, RolloutConfig, text_of
+from makar.align.functions import source_hash
 from makar.align.reference import Reference
 from makar.align.reward_model import from_language
-from makar.align.rewards import Reward, make_rewards, source_hash
+from makar.align.rewards import Reward, make_rewards
 from makar.align.rollouts import Prompt, Rollouts
 from makar.align.table import ALGORITHMS, Algorithm, check_options, given_to
 from makar.align.value import attach_value_head, foreseen, saved_without
