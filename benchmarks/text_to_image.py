@@ -9,7 +9,7 @@ from itertools import count
 from typing import Any
 
 import torch
-from diffusers import SD3Transformer2DModel
+from diffusers.models.transformers.transformer_sd3 import SD3Transformer2DModel
 from torch import Tensor
 
 from benchmarks.training import Step, in_turn
