@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from makar.data.scene_drawing import Sprites, draw
-from makar.data.scene_things import ACCESSORIES, SUBJECTS, Scene
+from makar.data.scene_things import ACCESSORIES, PLACES, SUBJECTS, Scene
 from makar.data.scene_words import other
 from makar.data.scenes import scene_of
 
@@ -30,7 +30,7 @@ def chimera(scene: Scene, look: int, picture: Look, rng: np.random.Generator) ->
 
 def blend(scene: Scene, look: int, picture: Look, rng: np.random.Generator) -> Picture:
     """Two scenes at once."""
-    return mixed(picture(scene, look), another(picture, rng), rng.uniform(0.35, 0.65))
+    return mixed(picture(scene, look), another(scene, picture, rng), rng.uniform(0.35, 0.65))
 
 
 def pasted(scene: Scene, look: int, picture: Look, rng: np.random.Generator) -> Picture:
@@ -38,7 +38,7 @@ def pasted(scene: Scene, look: int, picture: Look, rng: np.random.Generator) -> 
     found, edge = picture(scene, look).copy(), rng.uniform(0.35, 0.65)
     axis, border = int(rng.integers(1, 3)), round(edge * found.shape[1])
     part = (slice(None), slice(border, None)) if axis == 1 else (slice(None), slice(None), slice(border, None))
-    found[part] = another(picture, rng)[part]
+    found[part] = another(scene, picture, rng)[part]
     return found
 
 
@@ -64,7 +64,9 @@ def scrambled(scene: Scene, look: int, picture: Look, rng: np.random.Generator) 
     tiles = int(rng.choice((2, 4)))
     side = found.shape[1] // tiles
     cut = found.reshape(3, tiles, side, tiles, side).transpose(1, 3, 0, 2, 4).reshape(-1, 3, side, side)
-    cut = cut[rng.permutation(len(cut))].reshape(tiles, tiles, 3, side, side)
+    order = rng.permutation(len(cut))
+    order = np.roll(order, 1) if (order == np.arange(len(cut))).all() else order
+    cut = cut[order].reshape(tiles, tiles, 3, side, side)
     return cut.transpose(2, 0, 3, 1, 4).reshape(found.shape)
 
 
@@ -84,10 +86,11 @@ def looks(sprites: Sprites, size: int) -> Look:
     return lambda scene, way: draw(scene, way, sprites, size)
 
 
-def another(picture: Look, rng: np.random.Generator) -> Picture:
-    """The picture of any scene."""
+def another(scene: Scene, picture: Look, rng: np.random.Generator) -> Picture:
+    """The picture of a scene in another place."""
     number = int(rng.integers(2**31))
-    return picture(scene_of(number, 0), number)
+    found = replace(scene_of(number, 0), place=other(scene.place, tuple(PLACES), rng.random()))
+    return picture(found, number)
 
 
 def mixed(one: Picture, two: Picture, share: float) -> Picture:

@@ -6,6 +6,7 @@ pair of them, and the whole never is.
 """
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Literal, final
 
 import numpy as np
@@ -38,10 +39,15 @@ def held_out(scene: Scene) -> Part:
     Returns:
         "pair" if one of its pairs is held out, else "triple" if its triple is, else "seen".
     """
-    names = (scene.subject, scene.accessory, scene.place)
+    return part_of((scene.subject, scene.accessory, scene.place))
+
+
+@lru_cache(maxsize=8192)
+def part_of(names: tuple[str, str | None, str]) -> Part:
+    """What keeps a subject, an accessory and a place out of training, if anything does."""
     if any(out(one, other) for one, other in pairs_of(names)):
         return "pair"
-    triple = scene.accessory is not None and (names == MISSION or out(*names))
+    triple = names[1] is not None and (names == MISSION or out(*names))
     return "triple" if triple else "seen"
 
 

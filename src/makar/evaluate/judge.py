@@ -129,7 +129,7 @@ def worn(picture: UInt8[np.ndarray, "3 size size"], rng: np.random.Generator) ->
     wide = np.pad(picture.astype(np.float32), ((0, 0), (1, 1), (1, 1)), "edge")
     beside = wide[:, :-2, 1:-1] + wide[:, 2:, 1:-1] + wide[:, 1:-1, :-2] + wide[:, 1:-1, 2:]
     mean = (picture + soft * beside) / (1 + 4 * soft)
-    return np.clip(np.round(mean + grain * rng.standard_normal(picture.shape)), 0, 255).astype(np.uint8)
+    return np.clip(np.round(mean + grain * rng.standard_normal(picture.shape, np.float32)), 0, 255).astype(np.uint8)
 
 
 @dataclass(frozen=True)
