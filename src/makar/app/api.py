@@ -189,9 +189,10 @@ def import_model(name: str | Path, out: str | Path, *, base: str | Path | None =
     """Make a model folder of makar's own from what another tool made.
 
     Args:
-        name: A GGUF file, a folder of transformers or PEFT, or any name that `load` takes.
+        name: A GGUF file, a folder of transformers, diffusers or PEFT, a file with a LoRA of a diffusion model
+            (diffusers' layout or kohya's), or any name that `load` takes.
         out: The folder to make.
-        base: The model under an adapter whose own folder does not say where it is.
+        base: The model under an adapter that does not itself say where it is.
         say: Takes a line with the licence and the hash.
 
     Returns:
@@ -208,11 +209,12 @@ def import_model(name: str | Path, out: str | Path, *, base: str | Path | None =
 def export_model(
     model: str | Path, to: "Format", out: str | Path, *, precision: "Precision | None" = None, say: Say = silent
 ) -> Path:
-    """Write a model as another tool takes it; adapters are merged into it, except for PEFT.
+    """Write a model as another tool takes it; adapters are merged into it, but for the layouts of adapters.
 
     Args:
         model: As `load` takes it, but not an open one.
-        to: "transformers" (a folder), "gguf" (a file), "peft" (an adapter's folder) or "onnx" (a folder).
+        to: "transformers" (a folder), "gguf" (a file) or "onnx" (a folder); of an adapter "peft" (a folder), and of a
+            diffusion model's "diffusers" (a folder) or "kohya" (a file).
         out: The file or folder to make.
         precision: Of a GGUF file: "f32", "f16", "q8_0" or "q4_0"; "f16" if not said.
         say: Takes a line on what is fetched.
@@ -232,6 +234,7 @@ def generate(
     model: "str | Path | Model[Any]",
     prompt: str | int | Mapping[str, Any] | Sequence[Any] = "",
     *,
+    images: Sequence[Any] = (),
     count: int = 1,
     seed: int = 0,
     plain: bool = False,
@@ -245,6 +248,7 @@ def generate(
         model: As `load` takes it.
         prompt: What is continued, or what a model that was trained on conversations is asked; of a model of pictures a
             class, or a table with any of "label", "image" and "mask"; or several of these.
+        images: Files of pictures, or pictures of Pillow, that go with each prompt, for a model that sees.
         count: Answers to each prompt.
         seed: Answer k to a prompt is made with seed + k.
         plain: Continue the prompt, whatever the model was trained on.
@@ -263,7 +267,7 @@ def generate(
 
     opened = load(model, say=say)
     return Engine(opened).generate(
-        requests(opened, prompt, count, seed, settings=settings, plain=plain, adapter=adapter)
+        requests(opened, prompt, count, seed, images=images, settings=settings, plain=plain, adapter=adapter)
     )
 
 
@@ -271,6 +275,7 @@ def stream(
     model: "str | Path | Model[Any]",
     prompt: str | Sequence[str] = "",
     *,
+    images: Sequence[Any] = (),
     count: int = 1,
     seed: int = 0,
     plain: bool = False,
@@ -282,7 +287,9 @@ def stream(
     from makar.engine.run import Engine
 
     opened = load(model, say=say)
-    return Engine(opened).stream(requests(opened, prompt, count, seed, settings=settings, plain=plain, adapter=adapter))
+    return Engine(opened).stream(
+        requests(opened, prompt, count, seed, images=images, settings=settings, plain=plain, adapter=adapter)
+    )
 
 
 def chat(
@@ -313,6 +320,7 @@ def talk(
     *,
     adapter: str | Path | None = None,
     system: str | None = None,
+    images: Sequence[str | Path] = (),
     seed: int = 0,
     say: Say = silent,
     **settings: Any,
@@ -323,6 +331,7 @@ def talk(
         model: As `load` takes it.
         adapter: An adapter to attach to it.
         system: What the model is told first.
+        images: Files of pictures that are shown with what is said first.
         seed: The same seed gives the same answers.
         say: Takes lines about the conversation, such as the rate of each answer.
         settings: As for `chat`.
@@ -333,12 +342,17 @@ def talk(
     from makar.app.chat import talk as work
 
     opened = load(model, {"adapter": adapter} if adapter else None, say=say)
-    work(opened, system=system, seed=seed, settings=settings, say=say)
+    work(opened, system=system, images=images, seed=seed, settings=settings, say=say)
 
 
 def makes_pictures(model: "Model[Any]") -> bool:
     """Whether what a model makes are pictures, and not text."""
     return "images" in model.family.inputs
+
+
+def sees_pictures(model: "Model[Any]") -> bool:
+    """Whether a model answers in words what it is asked about pictures."""
+    return model.family.name == "llava"
 
 
 def answers_questions(model: "Model[Any]") -> bool:
@@ -381,18 +395,25 @@ def requests(
     count: int,
     seed: int,
     *,
+    images: Sequence[Any] = (),
     settings: dict[str, Any],
     plain: bool = False,
     adapter: str | None = None,
 ) -> "list[Request]":
     """One request for each answer."""
     from makar.core.config import parse
+    from makar.core.errors import InputError
     from makar.core.nouns import Request
 
     chosen = parse(model.family.settings, {**model.generation, **settings}, "generation settings")
     prompts = [prompt] if isinstance(prompt, str | int | Mapping) else prompt
     asked: list[Any] = [None if each == "" else each for each in prompts]  # the class 0 is a class
-    if answers_questions(model) and not plain:
+    if images:
+        if not sees_pictures(model):
+            fix = "leave images out, or name a model that sees"
+            raise InputError("this model takes no pictures beside a prompt", value=len(images), fix=fix)
+        asked = [{"text": text, "image": list(images)} for text in prompts]
+    elif answers_questions(model) and not plain:
         asked = [[{"role": "user", "content": text}] if text else None for text in prompts]
     return [Request(each, seed + k, chosen, adapter) for each in asked for k in range(count)]
 
@@ -417,6 +438,7 @@ def evaluate(model: str | Path, data: str | Path | None = None, *, say: Say = si
     from makar.evaluate.report import write_report
     from makar.evaluate.run import evaluate as work
     from makar.interop.known import find_model
+    from makar.recipes.load import read_toml
 
     given = {"suites": ("tasks",), **options} if options.get("tasks") else options
     chosen = parse(EvaluateOptions, given, "evaluation settings")
@@ -424,6 +446,8 @@ def evaluate(model: str | Path, data: str | Path | None = None, *, say: Say = si
         chosen = chosen.model_copy(update={"reference": find_model(str(chosen.reference), say)})
     folder = find_model(model, say)
     home = folder.parent if (folder.parent / "recipe.toml").is_file() else folder
+    if "scenes" in chosen.suites and (home / "recipe.toml").is_file():
+        chosen = chosen.model_copy(update={"training_seed": read_toml(home / "recipe.toml").get("seed", 0)})
     beside, name = None, "-".join(("evaluation", *chosen.suites))
     if not chosen.suites or KINDS.keys() & set(chosen.suites):
         beside, name = Dataset.open(data if data is not None else dataset_of(home)), "evaluation"

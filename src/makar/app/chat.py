@@ -20,9 +20,10 @@ from makar.codecs.chat import prompt_ids, template_of
 from makar.core.config import nearest, parse
 from makar.core.errors import InputError, ModelError, UserError
 from makar.core.files import write_atomic
-from makar.core.messages import Message, fault_in
+from makar.core.messages import Message, fault_in, pictures_in
 from makar.core.nouns import Model, Request
 from makar.data.chats import Unfit, as_line, messages_of
+from makar.data.talks import picture_of
 from makar.engine.run import Engine
 from makar.recipes.load import toml_value
 
@@ -42,6 +43,7 @@ class Talk:
     Args:
         model: Who answers.
         messages: All that was said.
+        shown: Files of pictures that go with what is said next.
         seed: Of the next answer.
         settings: What was set of the family's settings; the model's own defaults for the others.
         strict: A fault ends it, and so does Ctrl-C; else a fault is said, and Ctrl-C ends an answer where it stands.
@@ -49,17 +51,26 @@ class Talk:
 
     model: Model[Any]
     messages: tuple[Message, ...] = ()
+    shown: tuple[str, ...] = ()
     seed: int = 0
     settings: Mapping[str, Any] = field(default_factory=dict[str, Any])
     strict: bool = False
 
 
 def begin(
-    model: Model[Any], *, system: str | None, seed: int, settings: Mapping[str, Any], strict: bool, say: Say
+    model: Model[Any],
+    *,
+    system: str | None,
+    images: Sequence[str | Path] = (),
+    seed: int,
+    settings: Mapping[str, Any],
+    strict: bool,
+    say: Say,
 ) -> Talk:
     """A conversation in which nothing was said yet.
 
     Raises:
+        InputError: A picture cannot be read, or the model sees none.
         ModelError: The model cannot hold a conversation.
         RecipeError: A setting that the model does not have.
     """
@@ -68,8 +79,10 @@ def begin(
     if codec.chat_template is None:
         say("this model has no chat template of its own: it was not trained on conversations")
     first: tuple[Message, ...] = () if system is None else ({"role": "system", "content": system},)
-    talk = Talk(model, first, seed, dict(settings), strict)
+    talk = Talk(model, first, seed=seed, settings=dict(settings), strict=strict)
     chosen(talk)
+    for each in images:
+        talk = seen(talk, each)
     return talk
 
 
@@ -99,8 +112,11 @@ def converse(talk: Talk, entries: Iterable[str], *, show: Say, say: Say) -> Talk
 
 
 def ask(talk: Talk, text: str, show: Say, say: Say) -> Talk:
-    """Say something, and have it answered."""
-    return answer(replace(talk, messages=(*talk.messages, {"role": "user", "content": text})), show, say)
+    """Say something, and have it answered; pictures that were shown before go with it."""
+    parts = [{"type": "image", "path": each} for each in talk.shown]
+    content: Any = [*parts, {"type": "text", "text": text}] if parts else text
+    said = replace(talk, messages=(*talk.messages, {"role": "user", "content": content}), shown=())
+    return answer(said, show, say)
 
 
 def answer(talk: Talk, show: Say, say: Say) -> Talk:
@@ -130,12 +146,11 @@ def answer(talk: Talk, show: Say, say: Say) -> Talk:
 
 def fitting(talk: Talk, say: Say) -> list[Message]:
     """The messages that the model's context has room for: the system message, and the last turns."""
-    codec, template = codec_of(talk.model), template_of(codec_of(talk.model))
     context = getattr(talk.model.config, "max_position_embeddings", sys.maxsize)
     most = context - min(chosen(talk).max_tokens, context // ROOM)
     system, turns = split(talk.messages)
     left_out = 0
-    while len(prompt_ids(codec, template, [*system, *turns[left_out:]])) > most:
+    while len(ids_of(talk.model, [*system, *turns[left_out:]])) > most:
         later = [k for k in range(left_out + 1, len(turns)) if turns[k]["role"] == "user"]
         if not later:
             break
@@ -143,6 +158,16 @@ def fitting(talk: Talk, say: Say) -> list[Message]:
     if left_out:
         say(f"[the conversation is longer than the model's context: its first {left_out} messages are left out]")
     return [*system, *turns[left_out:]]
+
+
+def ids_of(model: Model[Any], messages: Sequence[Message]) -> list[int]:
+    """The tokens of a conversation, all those of its pictures among them."""
+    if not pictures_in(messages):
+        codec = codec_of(model)
+        return prompt_ids(codec, template_of(codec), messages)
+    from makar.families.llava.prompt import conversation_ids
+
+    return conversation_ids(model, messages)
 
 
 def split(messages: Sequence[Message]) -> tuple[list[Message], list[Message]]:
@@ -210,6 +235,27 @@ def load(talk: Talk, rest: str, show: Say, say: Say) -> Talk:  # noqa: ARG001
     return replace(talk, messages=tuple(messages))
 
 
+def image(talk: Talk, rest: str, show: Say, say: Say) -> Talk:  # noqa: ARG001
+    """Show a picture with what is said next."""
+    talk = seen(talk, file_of(rest, "/image"))
+    say(f"[{talk.shown[-1]} goes with what you say next]")
+    return talk
+
+
+def seen(talk: Talk, file: str | Path) -> Talk:
+    """The conversation with one more picture for what is said next.
+
+    Raises:
+        InputError: It cannot be read, or the model sees none.
+    """
+    if talk.model.family.name != "llava":
+        fix = "name a model that sees, such as a run of scenes-vlm"
+        raise InputError("this model takes no pictures", where="--image", value=str(file), fix=fix)
+    place = Path(file).expanduser().absolute()
+    picture_of({"path": place}, "--image")
+    return replace(talk, shown=(*talk.shown, str(place)))
+
+
 def retry(talk: Talk, rest: str, show: Say, say: Say) -> Talk:  # noqa: ARG001
     """Have the last message answered once more, with the next seed."""
     if not talk.messages or talk.messages[-1]["role"] != "assistant":
@@ -252,6 +298,7 @@ COMMANDS: Mapping[str, tuple[Callable[[Talk, str, Say, Say], Talk], str, str]] =
     "/retry": (retry, "", "answer once more, with the next seed"),
     "/seed": (seed, "NUMBER", "set the seed of the answers that follow"),
     "/set": (put, "[NAME VALUE]", "change a setting such as temperature, or show all"),
+    "/image": (image, "FILE", "show a picture with what is said next"),
     "/save": (save, "FILE", "keep the conversation"),
     "/load": (load, "FILE", "go on with a kept one"),
 }
@@ -305,18 +352,27 @@ def typed(prompt: str = "> ") -> Iterator[str]:
             return
 
 
-def talk(model: Model[Any], *, system: str | None, seed: int, settings: Mapping[str, Any], say: Say) -> Talk:
+def talk(
+    model: Model[Any],
+    *,
+    system: str | None,
+    images: Sequence[str | Path] = (),
+    seed: int,
+    settings: Mapping[str, Any],
+    say: Say,
+) -> Talk:
     """The whole of `makar chat`, from stdin to stdout.
 
     Args:
         model: Who answers.
         system: What the model is told first.
+        images: Files of pictures that go with what is said first.
         seed: Of the answers.
         settings: Of the family, such as temperature.
         say: For lines about the conversation.
     """
     terminal = sys.stdin.isatty()
-    begun = begin(model, system=system, seed=seed, settings=settings, strict=not terminal, say=say)
+    begun = begin(model, system=system, images=images, seed=seed, settings=settings, strict=not terminal, say=say)
     if terminal:
         say("/help says what can be done, Ctrl-D leaves")
     lines = typed() if terminal else (line.removesuffix("\n") for line in sys.stdin)

@@ -142,7 +142,8 @@ def generate(
         Path | None, typer.Option(metavar="FILE", help="Write there and not to stdout; pictures: FILE.png or a folder.")
     ] = None,
     image: Annotated[
-        list[Path] | None, typer.Option(metavar="FILE", help="A picture to begin from; a second to go to.")
+        list[Path] | None,
+        typer.Option(metavar="FILE", help="A picture to begin from, or asked about; a second to go to."),
     ] = None,
     mask: Annotated[Path | None, typer.Option(metavar="FILE", help="White where it is made anew.")] = None,
     edit: Annotated[
@@ -198,21 +199,26 @@ def generate(
         )  # fmt: skip
         terminal.emit([str(file) for file in files], "\n".join, as_json=json)
         return
-    if image or mask is not None or edit:
+    seen = image or () if api.sees_pictures(opened) else ()
+    if (image and not seen) or mask is not None or edit:
         where = "--edit" if edit else "--image"
         raise InputError("this model takes no pictures", where=where, fix="leave it out")
     terminal.check_out(out)
     before = asked if plain or not api.answers_questions(opened) else [""] * len(asked)
     if json or out is not None:
-        answers = api.generate(opened, asked, count=count, seed=seed, plain=plain, **settings)
+        answers = api.generate(opened, asked, images=seen, count=count, seed=seed, plain=plain, **settings)
         terminal.deliver(answers, asked if json else before, count, seed, out, as_json=json)
     else:
-        terminal.write(api.stream(opened, asked, count=count, seed=seed, plain=plain, **settings), before, count)
+        chunks = api.stream(opened, asked, images=seen, count=count, seed=seed, plain=plain, **settings)
+        terminal.write(chunks, before, count)
 
 
 @app.command()
 def chat(
     model: ModelName,
+    image: Annotated[
+        list[Path] | None, typer.Option(metavar="FILE", help="A picture to talk about; repeatable.")
+    ] = None,
     system: Annotated[str | None, typer.Option(metavar="TEXT", help="What the model is told first.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same answers.")] = 0,
     adapter: Annotated[str | None, typer.Option(metavar="DIR", help="Attach this adapter to the model.")] = None,
@@ -223,7 +229,8 @@ def chat(
     from makar.app import api, terminal
 
     settings = terminal.settings(sets or ())
-    api.talk(model, adapter=adapter, system=system, seed=seed, say=terminal.say(quiet=quiet), **settings)
+    say = terminal.say(quiet=quiet)
+    api.talk(model, adapter=adapter, system=system, images=image or (), seed=seed, say=say, **settings)
 
 
 @app.command()
@@ -306,7 +313,7 @@ def feedback(
 
 @app.command("import")
 def import_(
-    name: Annotated[str, typer.Argument(metavar="PATH", help="A GGUF file, a folder of transformers or PEFT, a name.")],
+    name: Annotated[str, typer.Argument(metavar="PATH", help="GGUF, LoRA, a folder of transformers or PEFT, a name.")],
     out: Annotated[Path, typer.Argument(metavar="OUT", help="The model folder to make.")],
     base: Annotated[str | None, typer.Option(metavar="MODEL", help="What an adapter belongs to.")] = None,
     quiet: Quiet = False,
@@ -322,7 +329,8 @@ def export(
     model: ModelName,
     out: Annotated[Path, typer.Argument(metavar="OUT", help="The file (GGUF) or folder to make.")],
     to: Annotated[
-        Literal["transformers", "gguf", "peft", "onnx"], typer.Option(metavar="FORMAT", help="What takes it then.")
+        Literal["transformers", "gguf", "peft", "diffusers", "kohya", "onnx"],
+        typer.Option(metavar="FORMAT", help="What takes it then."),
     ],
     precision: Annotated[
         Literal["f32", "f16", "q8_0", "q4_0"] | None, typer.Option(help="Of a GGUF file; f16 if not said.")

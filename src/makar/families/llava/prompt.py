@@ -7,7 +7,7 @@ from torch import Tensor
 
 from makar.codecs.sight import parted, shows, sighted_prompt
 from makar.core.errors import InputError, ModelError
-from makar.core.messages import pictures_in
+from makar.core.messages import Message, pictures_in
 from makar.core.nouns import Model
 from makar.data.talks import picture_of
 from makar.families.language.sample import codec_of, prompt_ids
@@ -46,14 +46,23 @@ def read_prompt(model: Model[Llava], prompt: Any) -> tuple[list[int], list[Tenso
     messages = isinstance(prompt, Sequence) and prompt and all(isinstance(each, dict) for each in prompt)
     if not messages or not pictures_in(prompt):
         return prompt_ids(speaker_of(model), prompt), []
+    ids, found = conversation_ids(model, prompt), parted(prompt)[1]
+    fits(ids, len(found), config_of(model))
+    return ids, pictures(model, found)
+
+
+def conversation_ids(model: Model[Llava], messages: Sequence[Message]) -> list[int]:
+    """Token ids of a conversation with pictures, up to where the model answers.
+
+    Raises:
+        InputError: The conversation is not one.
+        ModelError: The model's chat template writes no pictures.
+    """
     config, codec = config_of(model), codec_of(speaker_of(model))
     if not shows(codec, config.image_token_index):
         fix = "put a chat_template.jinja that does beside tokenizer.json"
         raise ModelError("the model's chat template writes no pictures", fix=fix)
-    plain, found = parted(prompt)
-    ids = sighted_prompt(codec, plain, config.image_token_index, config.places)
-    fits(ids, len(found), config)
-    return ids, pictures(model, found)
+    return sighted_prompt(codec, parted(messages)[0], config.image_token_index, config.places)
 
 
 def asked(prompt: Mapping[str, Any]) -> Any:
