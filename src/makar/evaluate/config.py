@@ -21,6 +21,8 @@ MeasuredSuite = Literal[
     "copies",
     "modes",
     "reconstruction",
+    "retrieval",
+    "zeroshot",
 ]
 AskedSuite = Literal["piqa", "mmlu", "bbq", "crows-pairs", "stereoset", "truthfulqa", "tasks", "scenes"]
 Suite = Literal[MeasuredSuite, AskedSuite]
@@ -31,6 +33,8 @@ KINDS: Mapping[MeasuredSuite, tuple[Kind | Literal["image"], ...]] = {
     "copies": ("image",),
     "modes": ("image",),
     "reconstruction": ("image",),
+    "retrieval": ("image",),
+    "zeroshot": ("image",),
     "likelihood": ("text", "image"),
     "variety": ("text",),
     "verbatim": ("text",),
@@ -62,6 +66,7 @@ class EvaluateOptions(Config):
         generation: Settings of the family's sampler, over the model's own defaults.
         seed: Sample k is written with seed + k.
         training_seed: Of the recipe of a model of scenes: it says which ones were learned from, for "scenes".
+        training: The dataset that a CLIP was trained on: what no text of it named is measured apart too.
         window: Words in the shortest run that counts as copied.
         reference: The folder of the model that "pairs" compares with.
         features: A TorchScript file of a feature network to compare pictures by, such as Inception for FID; None for
@@ -79,6 +84,7 @@ class EvaluateOptions(Config):
     generation: dict[str, Any] = {}
     seed: int = 0
     training_seed: int = 0
+    training: Path | None = None
     window: int = Field(default=8, ge=2)
     reference: Path | None = None
     features: Path | None = None

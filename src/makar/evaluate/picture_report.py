@@ -115,6 +115,9 @@ def check(model: Model[Any], dataset: Dataset, suites: Sequence[MeasuredSuite]) 
         InputError: The classes of model and dataset are others, or there are none.
         ModelError: The family makes no pictures.
     """
+    if found := {"retrieval", "zeroshot"} & set(suites):
+        fix = "measure a CLIP by it"
+        raise ModelError("this family does not find texts", value=f"{model.family.name}: {found.pop()}", fix=fix)
     if "agreement" in suites and not classes_of(model, dataset):
         fix = "leave the suite 'agreement' out"
         raise InputError("the model cannot be asked for the classes of this dataset", where=dataset.path, fix=fix)

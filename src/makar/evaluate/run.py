@@ -9,6 +9,7 @@ from makar.core.nouns import Model
 from makar.data.dataset import Dataset
 from makar.evaluate.answers import exchanges, sections, training_answers
 from makar.evaluate.asking import ask
+from makar.evaluate.clip import evaluate_clip
 from makar.evaluate.config import KINDS, EvaluateOptions, MeasuredSuite, Suite
 from makar.evaluate.held import fitting, measurable
 from makar.evaluate.pairs import pairs_section
@@ -45,6 +46,8 @@ def evaluate(
         RecipeError: A setting of generation that the family does not know.
         UserError: A package is missing that a suite needs.
     """
+    if model.family.name == "clip":
+        return evaluate_clip(model, dataset, options, name=name, say=say)
     if "scenes" in options.suites:
         return evaluate_scenes(model, options, name=name, say=say)
     if "images" in model.family.inputs:

@@ -70,7 +70,6 @@ def image_vectors(model: Model[Net], pictures: Sequence[Any]) -> Vectors:
     return torch.nn.functional.normalize(torch.cat(found), dim=1)
 
 
-@torch.inference_mode()
 def text_vectors(model: Model[Net], texts: Sequence[str]) -> Vectors:
     """Texts in the shared space; of length 1.
 
@@ -78,8 +77,14 @@ def text_vectors(model: Model[Net], texts: Sequence[str]) -> Vectors:
         InputError: A text has more tokens than the model reads, or nothing in it is known.
         ModelError: The model has no tokenizer.
     """
+    return token_vectors(model, tokens_of(model, texts))
+
+
+@torch.inference_mode()
+def token_vectors(model: Model[Net], tokens: Tokens) -> Vectors:
+    """Texts that are tokens already, in the shared space; of length 1."""
     config, found = config_of(model), list[Vectors]()
-    for some in tokens_of(model, texts).split(AT_ONCE):
+    for some in tokens.split(AT_ONCE):
         found.append(model.net.text_features(trimmed(config, some.to(model.device))).float())
     return torch.nn.functional.normalize(torch.cat(found), dim=1)
 

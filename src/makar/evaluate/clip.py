@@ -1,0 +1,140 @@
+"""The whole evaluation of a CLIP: how pictures and texts find each other, and how it names what it sees."""
+
+from typing import Any
+
+import numpy as np
+import torch
+
+from makar.core.errors import InputError
+from makar.core.nouns import Model
+from makar.data.dataset import Dataset
+from makar.data.fetch import fetch
+from makar.data.pixels import PixelShards, kept_pixels
+from makar.data.scene_drawing import EMOJI, sprites_of
+from makar.data.scenes import scene_seed
+from makar.evaluate.config import EvaluateOptions
+from makar.evaluate.held import measurable
+from makar.evaluate.report import Report, Section
+from makar.evaluate.retrieval import (
+    ROWS,
+    Say,
+    Told,
+    Vectors,
+    named_section,
+    retrieval_figures,
+    scene_sections,
+    told_vectors,
+)
+from makar.families.clip.build import captions_of
+from makar.families.clip.sample import AT_ONCE
+from makar.families.clip.score import seen
+
+FIND = ("retrieval", "zeroshot")
+"""Suites of a dataset."""
+
+
+def evaluate_clip(
+    model: Model[Any], dataset: Dataset | None, options: EvaluateOptions, *, name: str, say: Say
+) -> Report:
+    """Measure a CLIP on a dataset of pictures with texts or classes, or on scenes.
+
+    Args:
+        model: With its tokenizer.
+        dataset: Whose held-out split is looked among; scenes need none.
+        options: What is measured.
+        name: What the report calls the model.
+        say: Told what is being done.
+
+    Raises:
+        ModelError: The model has no tokenizer.
+        InputError: The dataset has neither texts nor classes, or a suite measures no CLIP.
+    """
+    captions_of(model)
+    for suite in options.suites:
+        if suite not in (*FIND, "scenes"):
+            raise InputError("the suite measures no CLIP", value=suite, fix=f"there are: {', '.join(FIND)}, scenes")
+    if "scenes" in options.suites:
+        sprites = sprites_of(fetch(EMOJI))
+        seed = scene_seed(options.seed, "asked")
+        sections = scene_sections(model, sprites, seed=seed, count=options.documents, say=say)
+        return report(model, None, options, sections, name)
+    dataset = measurable(dataset, ("retrieval",), options.split)
+    facts = dataset.manifest.pictures
+    assert facts is not None, "measurable lets no other dataset pass"
+    can = {"retrieval": bool(facts.captions), "zeroshot": len(facts.classes) > 1}
+    wanted = options.suites or [suite for suite in FIND if can[suite]]
+    for suite in wanted:
+        if not can[suite]:
+            fix = "name a dataset with captions" if suite == "retrieval" else "name one with classes"
+            raise InputError(f"the dataset has nothing for the suite {suite!r}", where=dataset.path, fix=fix)
+    if not wanted:
+        fix = "name one that has, with --data"
+        raise InputError("the dataset has neither captions nor classes", where=dataset.path, fix=fix)
+    sections: dict[str, Section] = {}
+    if "retrieval" in wanted:
+        sections |= found_sections(model, dataset, options, say)
+    if "zeroshot" in wanted:
+        shards = pixels_of(model, dataset, options.split, captioned=False, say=say)
+        labels = torch.from_numpy(np.array(shards.labels))
+        rows = evenly(np.flatnonzero(labels.numpy() >= 0), options.documents)
+        right = labels[torch.from_numpy(rows)].to(model.device)
+        sections["zeroshot"] = named_section(model, vectors_of(model, shards, rows), right, shards.classes)
+    return report(model, dataset, options, sections, name)
+
+
+def found_sections(model: Model[Any], dataset: Dataset, options: EvaluateOptions, say: Say) -> dict[str, Section]:
+    """Retrieval among held-out pictures, and among those whose text was never trained on."""
+    shards = pixels_of(model, dataset, options.split, captioned=True, say=say)
+    rows = evenly(np.arange(shards.rows), options.documents or ROWS)
+    captions = [shards.captions[row] for row in rows]
+    found = told_vectors(model, vectors_of(model, shards, rows), captions)
+    note = (
+        "Each text looks for its picture among all {count:,}, and each picture for its text; equal texts find each "
+        "other's. Chance is a random order, and p how likely so many hits are by it."
+    )
+    sections = {"retrieval": Section("Retrieval", note.format(count=len(rows)), retrieval_figures(found))}
+    if options.training is None:
+        return sections
+    learned = {picture.text.lower() for picture in Dataset.open(options.training).pictures("train") if picture.text}
+    fresh = [place for place, caption in enumerate(captions) if caption.lower() not in learned]
+    if len(fresh) > 1:
+        places = torch.tensor(fresh)
+        apart = Told(found.pictures[places], found.texts[places], [captions[place] for place in fresh])
+        about = f"Only pictures whose text does not stand in the training split of {options.training}. "
+        sections["retrieval_new"] = Section(
+            "Retrieval of what no text of the training named", about + note.format(count=len(fresh)),
+            retrieval_figures(apart),
+        )  # fmt: skip
+    return sections
+
+
+def pixels_of(model: Model[Any], dataset: Dataset, split: str, *, captioned: bool, say: Say) -> PixelShards:
+    """A split at the size that the model sees."""
+    vision: Any = model.config.vision  # pyright: ignore[reportAttributeAccessIssue]: of a CLIP
+    return kept_pixels(dataset, split, vision.image_size, vision.num_channels, captioned=captioned, say=say)
+
+
+@torch.inference_mode()
+def vectors_of(model: Model[Any], shards: PixelShards, rows: np.ndarray) -> Vectors:
+    """What a model makes of some pictures."""
+    found: list[Vectors] = []
+    for start in range(0, len(rows), AT_ONCE):
+        images = torch.from_numpy(np.ascontiguousarray(shards.take(rows[start : start + AT_ONCE]))).float() / 127.5 - 1
+        found.append(seen(model, images.to(model.device)))
+    return torch.cat(found)
+
+
+def evenly(rows: np.ndarray, count: int | None) -> np.ndarray:
+    """So many of some rows, evenly spaced; all, where there are no more."""
+    if count is None or count >= len(rows):
+        return rows
+    return rows[np.linspace(0, len(rows) - 1, count).round().astype(np.int64)]
+
+
+def report(
+    model: Model[Any], dataset: Dataset | None, options: EvaluateOptions, sections: dict[str, Section], name: str
+) -> Report:
+    """The report of some sections."""
+    settings = {**options.model_dump(mode="json"), "suites": list(sections), "generation": dict(model.generation)}
+    path, content = (str(dataset.path), dataset.hash) if dataset else ("", "")
+    return Report(name, path, content, settings, sections, samples=())

@@ -1,0 +1,136 @@
+"""A tower and a decoder become one model that sees: stages, frozen weights, refusals, and the same rows again."""
+
+import json
+
+import pytest
+import torch
+
+from makar.core.errors import RecipeError
+from makar.engine.load import open_model
+from makar.families.llava.family import FAMILY
+from makar.recipes.execute import train
+from makar.recipes.load import load_recipe
+from tests.emoji import draw_set
+
+CLIP = """
+[data]
+sources = ["{emoji}"]
+rows = "scenes"
+[model]
+family = "clip"
+vision = {{ hidden_size = 32, num_hidden_layers = 2, patch_size = 16 }}
+text = {{ hidden_size = 32, num_hidden_layers = 1, vocab_size = 600 }}
+[train]
+steps = 1
+batch_size = 4
+compile = "off"
+[watch]
+validate_rows = 4
+"""
+
+SEER = """
+[stages.words]
+parts = {{ vision = "@clip" }}
+[stages.words.data]
+sources = ["{emoji}"]
+rows = "scene-talks"
+length = 64
+[stages.words.model]
+family = "llava"
+vision = {{ hidden_size = 32, num_hidden_layers = 2, patch_size = 16 }}
+text = {{ vocab_size = 400, hidden_size = 32, num_hidden_layers = 1, max_position_embeddings = 128 }}
+[stages.words.train]
+steps = 4
+batch_size = 4
+checkpoint_steps = 2
+compile = "off"
+[stages.words.watch]
+validate_rows = 4
+validate_every = 4
+[stages.sight]
+init = "@words"
+[stages.sight.data]
+sources = ["{emoji}"]
+rows = "scene-talks"
+length = 64
+[stages.sight.train]
+steps = 2
+batch_size = 4
+compile = "off"
+[stages.sight.watch]
+validate_rows = 4
+"""
+
+
+@pytest.fixture(scope="session")
+def emoji(tmp_path_factory):
+    return draw_set(tmp_path_factory.mktemp("emoji"))
+
+
+@pytest.fixture
+def recipe(workspace, emoji, monkeypatch):
+    """A tower that was trained a step, and the stages that begin with it."""
+    monkeypatch.setattr("makar.recipes.talks.LOOKED", 1)
+    monkeypatch.setattr("makar.recipes.talks.TOLD", 50)
+    monkeypatch.setattr("makar.recipes.captioned.TOLD", 50)
+    for name, text in (("clip", CLIP), ("seer", SEER)):
+        (workspace.root / f"{name}.toml").write_text(text.format(emoji=emoji))
+    train(load_recipe(workspace.root / "clip.toml"), workspace)
+
+    def load(*sets):
+        return load_recipe(workspace.root / "seer.toml", sets)
+
+    return load
+
+
+def test_a_fresh_decoder_learns_to_read_a_tower_and_then_both_learn(recipe, workspace):
+    first, last = train(recipe(), workspace)
+    tower = open_model(workspace.model("@clip")).net.vision_model.state_dict()
+    early, late = open_model(first.run.model), open_model(last.run.model)
+    assert early.family is FAMILY
+    kept = early.net.vision_tower.state_dict()
+    assert all(torch.equal(kept[name], tensor) for name, tensor in tower.items())
+    assert not torch.equal(late.net.vision_tower.state_dict()["encoder.layers.0.mlp.fc1.weight"],
+                           tower["encoder.layers.0.mlp.fc1.weight"])  # fmt: skip
+    lines = [json.loads(line) for line in first.run.metrics.read_text().splitlines()]
+    looked = [line for line in lines if line.get("watch") == "sights"]
+    assert {"seen/all", "triple/all", "triple/absent"} <= looked[-1].keys()
+    assert "seen: " in (first.run.samples / "step-00000004.txt").read_text()
+    assert late.parts["codec"].chat_template is not None
+
+
+def test_a_run_with_a_frozen_tower_goes_on_to_the_same_weights(recipe, workspace, monkeypatch):
+    whole = train(recipe("stages.words.train.steps=4"), workspace)[0].run
+    weights = (whole.model / "model.safetensors").read_bytes()
+    for name in ("manifest.json", "checkpoints/step-00000004"):
+        place = whole.folder / name
+        assert place.exists(), sorted(path.name for path in (whole.folder / "checkpoints").iterdir())
+    import shutil
+
+    shutil.rmtree(whole.folder / "checkpoints" / "step-00000004")
+    shutil.rmtree(whole.model)
+    manifest = json.loads((whole.folder / "manifest.json").read_text())
+    del manifest["finished"]
+    (whole.folder / "manifest.json").write_text(json.dumps(manifest))
+    train(recipe("stages.words.train.steps=4"), workspace)
+    assert (whole.model / "model.safetensors").read_bytes() == weights
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ("stages.words.model.vision.hidden_size=64", "another hidden_size"),
+        ("stages.words.model.vision.patch_size=8", "another patch_size"),
+        ("stages.words.data.length=4", "no room for a picture"),
+    ],
+)
+def test_what_does_not_fit_is_refused_with_the_value_that_would(recipe, workspace, change, said):
+    with pytest.raises(RecipeError, match=said) as fault:
+        train(recipe(change), workspace)
+    assert fault.value.fix
+
+
+def test_a_family_that_sees_nothing_is_refused(recipe, workspace):
+    text = "stages.words.model={family='language', vocab_size=400, hidden_size=32, num_hidden_layers=1}"
+    with pytest.raises(RecipeError, match="sees no pictures"):
+        train(recipe(text, "stages.words.parts={}"), workspace)
