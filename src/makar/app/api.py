@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from makar.app.anomaly import Score
     from makar.app.feedback import Session
     from makar.app.look import Inspection, RunState
+    from makar.app.search import Found
     from makar.core.messages import Message
     from makar.core.nouns import Chunk, Model, Request
     from makar.data.store import Manifest
@@ -38,6 +39,7 @@ __all__ = [
     "prepare",
     "runs",
     "score",
+    "search",
     "show",
     "stream",
     "talk",
@@ -446,8 +448,14 @@ def evaluate(model: str | Path, data: str | Path | None = None, *, say: Say = si
         chosen = chosen.model_copy(update={"reference": find_model(str(chosen.reference), say)})
     folder = find_model(model, say)
     home = folder.parent if (folder.parent / "recipe.toml").is_file() else folder
-    if "scenes" in chosen.suites and (home / "recipe.toml").is_file():
-        chosen = chosen.model_copy(update={"training_seed": read_toml(home / "recipe.toml").get("seed", 0)})
+    if (home / "recipe.toml").is_file():
+        recipe = read_toml(home / "recipe.toml")
+        said: dict[str, Any] = {"training_seed": recipe.get("seed", 0)}
+        if recipe.get("data", {}).get("rows") == "scenes":
+            said |= {"suites": ("scenes",)} if data is None and not chosen.suites else {}
+        elif recipe.get("model", {}).get("family") == "clip" and data is not None:
+            said |= {"training": dataset_of(home)}
+        chosen = chosen.model_copy(update=said)
     beside, name = None, "-".join(("evaluation", *chosen.suites))
     if not chosen.suites or KINDS.keys() & set(chosen.suites):
         beside, name = Dataset.open(data if data is not None else dataset_of(home)), "evaluation"
@@ -480,6 +488,36 @@ def score(
     home = folder.parent if (folder.parent / "recipe.toml").is_file() else folder
     dataset = Dataset.open(data if data is not None else dataset_of(home))
     return work(load(folder), [Path(file) for file in files], dataset, say=say)
+
+
+def search(
+    model: "str | Path | Model[Any]",
+    data: str | Path,
+    text: str | None = None,
+    *,
+    image: str | Path | None = None,
+    count: int = 10,
+    out: str | Path | None = None,
+    say: Say = silent,
+) -> "list[Found]":
+    """Find the pictures of a dataset that fit a text, or another picture.
+
+    Args:
+        model: As `load` takes it: a CLIP.
+        data: A dataset folder, or a file of embeddings that this wrote.
+        text: What is looked for; None with `image`, or with `out` to write embeddings alone.
+        image: A picture, to find those that are like it.
+        count: Pictures at most, those that fit best first.
+        out: A Parquet file for the embeddings of all pictures: columns id, text, split and vector.
+        say: Takes a line on each thing that takes time.
+
+    Raises:
+        UserError: There is no such model, dataset or picture, or the text says nothing that the model knows.
+    """
+    from makar.app.search import search as work
+
+    given, place = None if image is None else Path(image), None if out is None else Path(out)
+    return work(load(model, say=say), Path(data), text, given, count=count, out=place, say=say)
 
 
 def augment(

@@ -192,6 +192,8 @@ def generate(
     settings |= {name: value for name, value in given.items() if value is not None}
     asked = terminal.prompts(prompt, prompts)
     opened = api.load(model, {"adapter": adapter} if adapter else None, say=terminal.say(quiet=False))
+    if opened.family.name == "clip":
+        raise InputError("this model finds pictures and makes none", where=model, fix="look for them with makar search")
     if api.makes_pictures(opened):
         files = pictures.draw(
             opened, asked, count=count, seed=seed, out=out, images=image or (), mask=mask, edits=edit or (),
@@ -274,6 +276,25 @@ def score(
 
     found = api.score(model, files, data, say=terminal.say(quiet=quiet))
     terminal.emit(found, present.scores_text, as_json=json)
+
+
+@app.command()
+def search(
+    model: ModelName,
+    data: Annotated[Path, typer.Argument(metavar="DATASET", help="A folder of pictures, or a file from --out.")],
+    text: Annotated[str | None, typer.Argument(metavar="[TEXT]", help="What is looked for.")] = None,
+    image: Annotated[Path | None, typer.Option(metavar="FILE", help="Look for what is like this picture.")] = None,
+    count: Annotated[int, typer.Option(min=1, help="Pictures at most.")] = 10,
+    out: Annotated[Path | None, typer.Option(metavar="FILE", help="Write all embeddings as FILE.parquet.")] = None,
+    json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Find pictures of a dataset by a text or by a picture, with a CLIP."""
+    from makar.app import api, present, terminal
+
+    found = api.search(model, data, text, image=image, count=count, out=out, say=terminal.say(quiet=quiet))
+    if found or json:
+        terminal.emit(found, present.found_text, as_json=json)
 
 
 @app.command()

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from makar.app.anomaly import Score
     from makar.app.feedback import Session
     from makar.app.look import Inspection, RunState
+    from makar.app.search import Found
     from makar.data.store import Manifest
     from makar.evaluate.report import Report
     from makar.recipes.plan import Plan
@@ -86,6 +87,12 @@ def scores_text(scores: "Sequence[Score]") -> str:
     """How unusual each picture is."""
     rows = [(score.file, f"{score.nats:,.1f}", f"{score.rarer:.1%}") for score in scores]
     return table([("picture", "nats", "held-out pictures that are likelier"), *rows])
+
+
+def found_text(found: "Sequence[Found]") -> str:
+    """The pictures that fit, the best first."""
+    rows = [(f"{each.likeness:.3f}", each.id, each.split, each.text or "") for each in found]
+    return table([("fits", "picture", "split", "text"), *rows])
 
 
 def report_text(report: "Report") -> str:
