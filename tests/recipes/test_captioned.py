@@ -1,0 +1,120 @@
+"""Recipes of captioned pictures and of scenes: the rows that they make, and what they refuse."""
+
+import json
+
+import pytest
+import torch
+from PIL import Image
+
+from makar.core.errors import RecipeError, UserError
+from makar.data.config import Augment
+from makar.recipes.captioned import captioned_rows, captions_of, scene_seed
+from makar.recipes.recipe import DataConfig
+from makar.recipes.run import Workspace
+from tests.emoji import draw_set
+
+COLOURS = {"red": (200, 30, 30), "green": (30, 200, 30), "blue": (30, 30, 200), "white": (210, 250, 250)}
+
+
+def encode(texts):
+    """The first letters, as tokens."""
+    return torch.tensor([[ord(letter) for letter in text[:4].ljust(4)] for text in texts])
+
+
+@pytest.fixture
+def emoji(tmp_path):
+    return draw_set(tmp_path / "emoji")
+
+
+@pytest.fixture
+def captioned(tmp_path):
+    """Forty plain pictures, every fifth without a caption."""
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    rows = []
+    for number in range(40):
+        name, (red, green, blue) = list(COLOURS.items())[number % 4]
+        Image.new("RGB", (16, 16), (red + number, green, blue)).save(folder / f"{number}.png")
+        rows.append({"file_name": f"{number}.png"} | ({"text": f"{name} number {number}"} if number % 5 else {}))
+    (folder / "metadata.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    collect = {"valid_fraction": 0.2, "test_fraction": 0.0, "pictures": {"near": 0}}
+    return DataConfig(sources=(str(folder),), rows="captioned", collect=collect)
+
+
+def rows_of(data, tmp_path, reads=encode, size=16, channels=3, **more):
+    said = []
+    rows = captioned_rows(data, reads, size, channels, seed=1, workspace=Workspace(tmp_path), say=said.append, **more)
+    return rows, said
+
+
+def test_pictures_come_with_what_is_said_of_them(captioned, tmp_path):
+    rows, said = rows_of(captioned, tmp_path)
+    batch = rows.train.batch(0, 12)
+    names = {tuple(encode([name])[0].tolist()): colour for name, colour in COLOURS.items()}
+    for image, tokens in zip(batch["images"], batch["tokens"], strict=True):
+        shown, told = ((image[:, 0, 0] + 1) * 127.5).tolist(), names[tuple(tokens.tolist())]
+        assert shown[1:] == pytest.approx(told[1:], abs=1)
+    assert any("have no caption" in line for line in said)
+    assert rows.facts["pictures"]["train"] + rows.facts["pictures"]["valid"] == 32
+    again, _ = rows_of(captioned, tmp_path)
+    assert torch.equal(again.train.batch(0, 12)["tokens"], batch["tokens"])
+    assert again.identity == rows.identity
+
+
+def test_a_tokenizer_learns_from_the_captions_to_train_on(captioned, tmp_path):
+    rows, _ = rows_of(captioned, tmp_path)
+    texts = list(captions_of(captioned, seed=0, workspace=Workspace(tmp_path), say=print))
+    assert len(texts) == rows.facts["pictures"]["train"]
+    assert all("number" in text for text in texts)
+
+
+def test_pictures_without_any_caption_are_refused(tmp_path):
+    folder = tmp_path / "plain"
+    folder.mkdir()
+    for number in range(12):
+        Image.new("RGB", (16, 16), (20 * number, 0, 9)).save(folder / f"{number}.png")
+    collect = {"valid_fraction": 0.3, "test_fraction": 0.0, "pictures": {"near": 0}}
+    with pytest.raises(UserError, match="give them captions"):
+        rows_of(DataConfig(sources=(str(folder),), rows="captioned", collect=collect), tmp_path)
+
+
+def test_left_and_right_are_not_mirrored_under_a_caption(captioned, tmp_path):
+    mirrored = captioned.model_copy(update={"augment": Augment(flip=True)})
+    with pytest.raises(RecipeError, match=r"data.augment: captioned pictures are not mirrored"):
+        rows_of(mirrored, tmp_path)
+    rows_of(mirrored, tmp_path, reads=None)
+
+
+def test_scenes_are_rows_and_those_of_the_validation_are_others(emoji, tmp_path):
+    data = DataConfig(sources=(str(emoji),), rows="scenes")
+    rows, said = rows_of(data, tmp_path, size=32)
+    train, valid = rows.train.batch(0, 4), rows.valid.batch(0, 4)
+    assert train["images"].shape == (4, 3, 32, 32)
+    assert train["tokens"].shape == (4, 4)
+    assert not torch.equal(train["images"], valid["images"])
+    assert scene_seed(1, "train") != scene_seed(1, "valid") != scene_seed(2, "valid")
+    assert any("without end" in line for line in said)
+    assert rows.facts["data"]["sources"][0]["sha256"]
+    texts = captions_of(data, seed=1, workspace=Workspace(tmp_path), say=print)
+    assert {type(next(texts)) for _ in range(20)} == {str}
+
+
+@pytest.mark.parametrize(
+    ("changes", "match"),
+    [
+        ({"channels": 1}, "scenes are in colour"),
+        ({"size": 16}, "32 to 128 pixels"),
+        ({"size": 256}, "32 to 128 pixels"),
+        ({"codec": "no codec"}, "parts.codec: this model makes no latents"),
+    ],
+)
+def test_scenes_that_cannot_be_drawn_are_refused(emoji, tmp_path, changes, match):
+    with pytest.raises(RecipeError, match=match):
+        rows_of(DataConfig(sources=(str(emoji),), rows="scenes"), tmp_path, **{"size": 32, **changes})
+
+
+def test_scenes_are_composed_of_one_emoji_set(emoji, tmp_path):
+    with pytest.raises(RecipeError, match=r"data: scenes are composed of one emoji set .*npm:emoji"):
+        rows_of(DataConfig(sources=(str(emoji), str(emoji)), rows="scenes"), tmp_path, size=32)
+    with pytest.raises(RecipeError, match="one emoji set"):
+        rows_of(DataConfig(dataset=str(emoji), rows="scenes"), tmp_path, size=32)
