@@ -8,7 +8,7 @@ as seen from the folder), and what lies beside a net, such as a tokenizer. PEFT 
 import json
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from makar.core.errors import ModelError, RecipeError
 from makar.core.files import write_json
 from makar.core.nouns import Model
 from makar.core.tensors import hash_tensors, load_tensors, save_tensors, tensor_metadata
-from makar.nets.lora import DEFAULT, active, adapter_parameters, adapters_of, attach, plain_state
+from makar.nets.lora import DEFAULT, active, adapter_parameters, adapters_of, attach, fits, plain_state
 from makar.nets.lora_config import LoraConfig
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
@@ -113,7 +113,6 @@ def save_adapter(model: Model[Any], folder: Path, base: Path) -> None:
     assert name is not None, "an adapter answers"
     config = adapters_of(net)[name]
     found = {full.rpartition("."): p for full, p in adapter_parameters(net, name).items()}
-    last = sorted({path.rpartition(".")[2] for path, _, _ in found})
     model.family.folder.save_parts(model, folder)
     fields = {
         "peft_type": "LORA",
@@ -123,7 +122,7 @@ def save_adapter(model: Model[Any], folder: Path, base: Path) -> None:
         "r": config.rank,
         "lora_alpha": int(config.alpha) if config.alpha.is_integer() else config.alpha,
         "lora_dropout": config.dropout,
-        "target_modules": list(config.targets) or last,
+        "target_modules": targets_of(net, config, {path for path, _, _ in found}),
         "use_rslora": config.rslora,
         "use_dora": config.dora,
         "bias": "none",
@@ -138,6 +137,19 @@ def save_adapter(model: Model[Any], folder: Path, base: Path) -> None:
     save_tensors(folder / WEIGHTS, {f"{PREFIX}{path}.{NAMES[key]}": p for (path, _, key), p in found.items()}, known)
 
 
+def targets_of(net: nn.Module, config: LoraConfig, paths: Set[str]) -> list[str]:
+    """What PEFT is told of the layers that have the adapter: by the ends of their names, where no other ends so.
+
+    Args:
+        net: With the adapter.
+        config: The adapter's.
+        paths: Of the layers.
+    """
+    ends = list(config.targets) or sorted({path.rpartition(".")[2] for path in paths})
+    found = {path for path, _ in net.named_modules() if ".adapters" not in path and any(fits(path, e) for e in ends)}
+    return ends if found == paths else sorted(paths)
+
+
 def merged(model: Model[Any]) -> Model[Any]:
     """The model with the adapter that answers worked into its weights, and no adapters: any tool takes it.
 
@@ -148,6 +160,10 @@ def merged(model: Model[Any]) -> Model[Any]:
     with torch.device("meta"):
         net: nn.Module = model.family.build(model.config)
     net.load_state_dict(plain_state(model.net, active(model.net)), assign=True)
+    for path, buffer in list(net.named_buffers()):
+        if buffer.is_meta:  # no file holds it
+            parent, _, last = path.rpartition(".")
+            net.get_submodule(parent).register_buffer(last, model.net.get_buffer(path), persistent=False)
     return replace(model, net=net.train(model.net.training))
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from makar.core.errors import InputError, ModelError
-from makar.core.files import folder_atomic, sha256
+from makar.core.files import file_atomic, folder_atomic, sha256
 from makar.core.nouns import Model
 from makar.data.fetch import hash_of
 from makar.engine.adapters import base_of, is_adapter, load_adapter, merged, save_adapter
@@ -15,10 +15,18 @@ from makar.interop.gguf_file import open_gguf
 from makar.interop.gguf_read import read_gguf
 from makar.interop.gguf_write import Precision, write_gguf
 from makar.interop.known import Say, find_model
+from makar.interop.lora_files import (
+    check_paints,
+    lora_file,
+    read_factors,
+    with_factors,
+    write_diffusers,
+    write_kohya,
+)
 from makar.interop.onnx import write_onnx
 from makar.interop.origin import UNDECLARED, Origin, fresh, keep
 
-Format = Literal["transformers", "gguf", "peft", "onnx"]
+Format = Literal["transformers", "gguf", "peft", "diffusers", "kohya", "onnx"]
 
 
 def silent(line: str) -> None:  # noqa: ARG001
@@ -29,9 +37,10 @@ def import_model(name: str | Path, out: Path, *, base: str | Path | None = None,
     """Make a model folder of makar's own from what another tool made.
 
     Args:
-        name: A GGUF file, a folder of `transformers` or PEFT, or any name that `find_model` knows.
+        name: A GGUF file, a folder of `transformers`, diffusers or PEFT, an adapter of a diffusion model as a file in
+            diffusers' layout or in kohya's, or any name that `find_model` knows.
         out: The folder to make.
-        base: The model under an adapter whose own folder does not say where it is.
+        base: The model under an adapter that does not itself say where it is.
         say: Takes a line with the licence and the hash.
 
     Returns:
@@ -42,6 +51,8 @@ def import_model(name: str | Path, out: Path, *, base: str | Path | None = None,
     """
     fresh(out)
     path = Path(name)
+    if (file := lora_file(path)) is not None:
+        return import_lora(file, out, base, say)
     if path.is_file():
         stated = open_gguf(path).metadata
         licence, title = (str(stated.get(f"general.{key}", "")) for key in ("license", "name"))
@@ -64,14 +75,33 @@ def import_model(name: str | Path, out: Path, *, base: str | Path | None = None,
     return out
 
 
+def import_lora(file: Path, out: Path, base: str | Path | None, say: Say) -> Path:
+    """Make an adapter's folder of a file of diffusers' or of kohya's.
+
+    Raises:
+        UserError: No base is named, or the adapter is of another one.
+    """
+    if base is None:
+        raise InputError("such a file does not say which model it changes", where=file, fix="name it: --base MODEL")
+    below = find_model(base, say)
+    model = merged(open_model(below))
+    check_paints(model, below)
+    model = with_factors(model, read_factors(file, model.net))
+    with folder_atomic(out) as beside:
+        save_adapter(model, beside, below)
+    say(Origin(str(file), sha256(file)).line())
+    return out
+
+
 def export_model(
     name: str | Path, to: Format, out: Path, *, precision: Precision | None = None, say: Say = silent
 ) -> Path:
-    """Write a model as another tool takes it; adapters are merged into it, except for PEFT.
+    """Write a model as another tool takes it; adapters are merged into it, but for the layouts of adapters.
 
     Args:
         name: Any name that `find_model` knows.
-        to: "transformers" (a folder), "gguf" (a file), "peft" (an adapter's folder) or "onnx" (a folder).
+        to: "transformers" (a folder; of a diffusion model, diffusers'), "gguf" (a file), "onnx" (a folder); of an
+            adapter "peft" (a folder), and of a diffusion model's "diffusers" (a folder) or "kohya" (a file).
         out: The file or folder to make.
         precision: Of a GGUF file; "f16" if not said.
         say: Takes a line on what is fetched.
@@ -88,17 +118,36 @@ def export_model(
     folder = find_model(name, say)
     if to in ("gguf", "onnx") and not FAMILY.folder.recognises(folder) and not is_adapter(folder):
         raise ModelError("only language models can be written so", where=folder, value=to, fix="transformers takes all")
-    if to == "peft":
+    if to in ("peft", "diffusers", "kohya"):
         if not is_adapter(folder):
             raise ModelError("this is a whole model, not an adapter", where=folder, fix="export it to transformers")
-        with folder_atomic(out) as beside:
-            save_adapter(open_model(folder), beside, base_of(folder))
+        export_adapter(folder, to, out)
     elif to == "gguf":
         write_gguf(merged(open_model(folder)), out, precision or "f16")
     else:
         with folder_atomic(out) as beside:
             WRITERS[to](merged(open_model(folder)), beside)
     return out
+
+
+def export_adapter(folder: Path, to: str, out: Path) -> None:
+    """Write an adapter without its base.
+
+    Raises:
+        UserError: It cannot be written so.
+    """
+    model = open_model(folder)
+    if to == "peft":
+        with folder_atomic(out) as beside:
+            save_adapter(model, beside, base_of(folder))
+        return
+    check_paints(model, folder)
+    if to == "diffusers":
+        with folder_atomic(out) as beside:
+            write_diffusers(model, beside)
+    else:
+        with file_atomic(out) as beside:
+            write_kohya(model, beside)
 
 
 def write_transformers(model: Model[Any], folder: Path) -> None:

@@ -10,7 +10,7 @@ from makar.families.diffusion.config import DiffusionConfig
 from makar.families.diffusion.consistency import Consistency
 from makar.families.diffusion.cost import cost
 from makar.families.diffusion.denoise import Net
-from makar.families.diffusion.folder import read, recognises, save
+from makar.families.diffusion.folder import read, read_beside, recognises, save, save_beside
 from makar.families.diffusion.objective import Denoise, DenoisingScore
 from makar.families.diffusion.sample import SAMPLER
 from makar.families.diffusion.settings import DiffusionSettings
@@ -41,7 +41,7 @@ FAMILY = Family(
     objectives={"denoise": Denoise, "consistency": Consistency},
     sampler=SAMPLER,
     log_prob=DenoisingScore(),
-    folder=Folder(save, load, recognises),
+    folder=Folder(save, load, recognises, save_beside, read_beside),
     cost=cost,
     inputs=("images",),
     tiny=tiny,

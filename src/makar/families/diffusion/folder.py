@@ -16,7 +16,7 @@ from torch import Tensor
 
 from makar.core.errors import ModelError
 from makar.core.files import read_object, write_json
-from makar.core.nouns import LatentCodec, Model
+from makar.core.nouns import LatentCodec, Model, Parts
 from makar.families.diffusion.build import build
 from makar.families.diffusion.config import DiffusionConfig
 from makar.families.diffusion.denoise import Net, config_of
@@ -35,6 +35,9 @@ from makar.families.diffusion.ecosystem import (
 from makar.families.diffusion.towers import NAMES, read_towers, save_towers
 from makar.families.weights import read_weights, restored, write_weights
 from makar.nets.image_config import UNetConfig
+
+GENERATION = "generation.json"
+"""Defaults of generation in an adapter's folder; a whole model has them in its net's config."""
 
 LABELS = "class_embedder.embedding_table.weight"
 """How the names of tables of labels end."""
@@ -57,6 +60,17 @@ def save(model: Model[Net], folder: Path) -> None:
     if pipeline and scheduler is not None:
         parts = {"scheduler": ["diffusers", scheduler["_class_name"]], "unet": ["diffusers", "UNet2DModel"]}
         write_json(folder / "model_index.json", {"_class_name": pipeline, "_diffusers_version": VERSION, **parts})
+
+
+def save_beside(model: Model[Net], folder: Path) -> None:
+    """Write what an adapter's folder holds beside its weights: the defaults of generation."""
+    if model.generation:
+        write_json(folder / GENERATION, dict(model.generation))
+
+
+def read_beside(folder: Path, config: Any) -> Parts:  # noqa: ARG001
+    """Read what `save_beside` wrote, as far as it is there."""
+    return {}, read_object(folder / GENERATION) if (folder / GENERATION).exists() else {}
 
 
 def save_scheduler(scheduler: Mapping[str, Any] | None, folder: Path) -> None:
