@@ -5,6 +5,7 @@ from pathlib import Path
 import torch
 
 from makar.codecs.bpe import SMALLEST, train_bpe
+from makar.codecs.sight import sighted
 from makar.core.nouns import Model, Request, Verdict
 from makar.families.table import FAMILIES, family
 from makar.train.config import Cosine, Optimizer, TrainConfig
@@ -46,10 +47,14 @@ def fresh(name: str, seed: int = 0) -> Model:
 def speaking(name: str) -> Model:
     """An untrained tiny model with all that it needs to generate."""
     model = fresh(name)
-    if name != "language":
+    if name not in ("language", "llava"):
         return model
     codec = train_bpe(["the moon the moon"] * 9, SMALLEST + 4)
-    config = model.config.model_copy(update={"vocab_size": codec.vocab_size})
+    words = {"vocab_size": codec.vocab_size}
+    if name == "llava":
+        codec = sighted(codec, model.config.image_token_index)
+        words = {"text": model.config.text.model_copy(update={**words, "max_position_embeddings": 64})}
+    config = model.config.model_copy(update=words)
     return Model(model.family, config, model.family.build(config), {"codec": codec})
 
 
@@ -91,5 +96,9 @@ def equal_weights(one, other) -> bool:
 
 def requests(name: str, count: int):
     """So many requests that the family can answer."""
-    prompt = "the moon" if name == "language" else None
-    return [Request(prompt, seed=seed) for seed in range(count)]
+    prompts = {
+        "language": lambda seed: "the moon",
+        "llava": lambda seed: {"text": "the moon", "image": torch.full((1, 8, 8), seed / count)},
+    }
+    prompt = prompts.get(name, lambda seed: None)
+    return [Request(prompt(seed), seed=seed) for seed in range(count)]
