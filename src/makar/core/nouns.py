@@ -184,6 +184,10 @@ class TextEncoder(Protocol):
         """
         ...
 
+    def rows(self, texts: Sequence[str]) -> Int[Tensor, "rows length"]:
+        """The tokens of texts that a dataset holds: one that is too long loses its end."""
+        ...
+
     def features(
         self, ids: Int[Tensor, "rows length"]
     ) -> tuple[Float[Tensor, "rows length width"], Float[Tensor, "rows pooled"]]:

@@ -22,6 +22,7 @@ from makar.families.table import family
 from makar.recipes.adapting import adapt
 from makar.recipes.alarm import collapse_alarm
 from makar.recipes.alignment import Made, aligned
+from makar.recipes.alignment_pictures import aligned_pictures
 from makar.recipes.attributes import attribute_watch
 from makar.recipes.captioned import captioned_rows, captions_of, emoji_of
 from makar.recipes.chats import chat_rows
@@ -109,7 +110,8 @@ def assemble(
     model = begin(recipe, workspace)
     every = recipe.watch.validate_every or max(1, recipe.train.steps // LOOKS)
     if recipe.objective.name in ALGORITHMS:
-        return job_of(recipe, workspace, aligned(recipe, model, run, workspace, every=every, say=say))
+        align = aligned_pictures if makes_pictures(model.family) else aligned
+        return job_of(recipe, workspace, align(recipe, model, run, workspace, every=every, say=say))
     objective = make_objective(recipe, model.family)
     settings = parse(model.family.settings, {**model.generation, **recipe.sample}, f"{run.folder}: [sample]")
     pace = max(1, round(SAMPLE_SECONDS / step_seconds)) if step_seconds else every
@@ -194,7 +196,7 @@ def rows_of_pictures(recipe: Recipe, model: Model[Any], net: Any, workspace: Wor
     """Rows of pictures, or of their latents for a model with a codec; with captions for one that is told texts."""
     data, seed, codec, text = recipe.data, recipe.seed, model.parts.get("codec"), model.parts.get("text")
     if data.rows != "image":
-        encode, size, channels = None if text is None else text.ids, net.sample_size, net.in_channels
+        encode, size, channels = None if text is None else text.rows, net.sample_size, net.in_channels
         return captioned_rows(data, encode, size, channels, codec=codec, seed=seed, workspace=workspace, say=say)
     if codec is not None:
         return latent_rows(data, codec, net, seed=seed, workspace=workspace, say=say)
@@ -227,6 +229,11 @@ def captioned(
     model = replace(model, parts={**model.parts, "codec": codec}, generation={**model.generation, **recipe.sample})
     identity = {**rows.identity, "tokenizer": codec.hash}
     return Made(model, rows.train, objective, [Periodic("validation", judge, every)], identity, rows.facts)
+
+
+def makes_pictures(made: Family[Any]) -> bool:
+    """Whether a family makes pictures, and does not read them beside texts."""
+    return "images" in made.inputs and "tokens" not in made.inputs
 
 
 def check_kind(recipe: Recipe, made: Family[Any]) -> str:

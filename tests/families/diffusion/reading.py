@@ -40,6 +40,9 @@ class Tower:
             row[0], row[1 : 1 + len(known)] = 0, torch.tensor(known, dtype=torch.int64)
         return rows
 
+    def rows(self, texts):
+        return self.ids([" ".join(text.split()[: self.length - 2]) for text in texts])
+
     def features(self, ids):
         self.reads += len(ids)
         return self.table[ids], self.whole[ids].sum(1)

@@ -81,6 +81,10 @@ class ClipText:
         """
         return self.codec.ids(texts)
 
+    def rows(self, texts: Sequence[str]) -> Tokens:
+        """The tokens of texts that a dataset holds: one that is too long loses its end, as in CLIP's own training."""
+        return self.codec.rows(texts)
+
     @torch.no_grad()
     def features(self, ids: Tokens) -> tuple[Float[Tensor, "rows length width"], Float[Tensor, "rows pooled"]]:
         """The vectors of each token, and of each text."""

@@ -74,6 +74,10 @@ class Towers:
         """
         return torch.cat([each.ids(texts) for each in self.both], 1)
 
+    def rows(self, texts: Sequence[str]) -> Int[Tensor, "rows both"]:
+        """The tokens of both, of texts that a dataset holds: one that is too long loses its end."""
+        return torch.cat([each.rows(texts) for each in self.both], 1)
+
     def features(
         self, ids: Int[Tensor, "rows both"]
     ) -> tuple[Float[Tensor, "rows length width"], Float[Tensor, "rows pooled"]]:
