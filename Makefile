@@ -46,4 +46,4 @@ $(STAMP)all: pyproject.toml constraints.txt $(STAMP)torch
 	@echo "installing makar into .venv" && $(PIP) -e ".[all]" && touch $@
 
 $(STAMP)dev: pyproject.toml constraints.txt $(STAMP)torch
-	@echo "installing makar, its tools and the peers it is tested against into .venv" && $(PIP) -e ".[all,dev,peers]" && $(PIP) --no-deps torch-fidelity && touch $@ # its torchvision breaks a CPU build of torch
+	@echo "installing makar, its tools and the peers it is tested against into .venv" && $(PIP) -e ".[all,dev,peers]" && $(PIP) --no-deps torch-fidelity open_clip_torch && touch $@ # their torchvision breaks a CPU build of torch
