@@ -1,9 +1,12 @@
 """People's choices between two answers: an append-only file of one JSON object a line, which is a preference dataset.
 
-The store only grows, so a run never trains on the store itself but on a `snapshot` of it, named by its hash. Imports no
+An answer is a text, or a picture as the text of a data URL (RFC 2397): so a store of pictures is one file too. The
+store only grows, so a run never trains on the store itself but on a `snapshot` of it, named by its hash. Imports no
 torch.
 """
 
+import base64
+import binascii
 import fcntl
 import json
 import os
@@ -19,6 +22,9 @@ from makar.core.errors import InputError, RecipeError
 from makar.core.files import mending, sha256, write_atomic
 
 Text = Annotated[str, Field(min_length=1)]
+
+PICTURE = "data:image/png;base64,"
+"""How an answer begins that is a picture."""
 
 
 class Choice(Config):
@@ -142,6 +148,26 @@ def snapshot(store: Path, folder: Path) -> Path:
     finally:
         beside.unlink(missing_ok=True)
     return place
+
+
+def picture_text(png: bytes) -> str:
+    """A picture as an answer."""
+    return PICTURE + base64.b64encode(png).decode("ascii")
+
+
+def picture_in(text: str, where: str) -> bytes:
+    """The file of a picture that is an answer.
+
+    Raises:
+        InputError: The answer is none.
+    """
+    fix = "train on choices that makar feedback kept of a model of pictures"
+    if not text.startswith(PICTURE):
+        raise InputError("the answer is no picture", where=where, value=text, fix=fix)
+    try:
+        return base64.b64decode(text.removeprefix(PICTURE), validate=True)
+    except binascii.Error as fault:
+        raise InputError(f"the picture is damaged: {fault}", where=where, fix=fix) from None
 
 
 def chosen_already(choices: Sequence[Choice], who: str, weights: str) -> set[str]:

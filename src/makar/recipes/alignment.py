@@ -109,6 +109,9 @@ def aligned(recipe: Recipe, model: Model[Any], run: Run, workspace: Workspace, *
     """
     name = recipe.objective.name or ""
     check_options(name, recipe.objective.options)
+    if recipe.data.rows != ROWS[name]:  # of pictures
+        fix = f"begin from a model of pictures, or set data.rows = {ROWS[name]!r}"
+        raise RecipeError("this model makes no pictures", where="init", value=recipe.init, fix=fix)
     if recipe.adapter is not None and (name == "reward" or ALGORITHMS[name].foresees):
         fix = "take [adapter] out, or learn with 'grpo' or 'rloo'"
         raise RecipeError(f"the objective {name!r} trains a head beside the model", where="adapter", fix=fix)

@@ -18,7 +18,7 @@ from makar.families.diffusion.cost import CAPTION
 from makar.families.llava.config import LlavaConfig
 from makar.nets.mmdit_config import MMDiTConfig
 from makar.recipes.adapting import adapt
-from makar.recipes.assemble import LOOKS, check_kind, make_objective, vocabulary
+from makar.recipes.assemble import LOOKS, check_kind, make_objective, makes_pictures, vocabulary
 from makar.recipes.recipe import ObjectiveConfig, Recipe
 from makar.recipes.talks import noise as talk_noise
 from makar.train.blocks import COMPILE_GAIN, COMPILE_SECONDS, kinds, prepared, worth_compiling
@@ -48,8 +48,8 @@ def step_seconds(recipe: Recipe, made: Family[Any], config: Config, cost: Cost, 
     """
     name, passes = recipe.objective.name or "", 1.0
     if name in ALGORITHMS:
-        if ROWS[name] == "prompts":
-            return None  # depends on how long the answers are
+        if ROWS[name] == "prompts" or makes_pictures(made):
+            return None  # depends on how long the answers are, or on how pictures are made
         passes = (2 if ROWS[name] == "preference" else 1) * (1 if name in UNCOMPARED else 4 / 3)
         recipe = recipe.model_copy(update={"objective": ObjectiveConfig()})
     train, precision = recipe.train, choose(recipe.train.precision, machine)

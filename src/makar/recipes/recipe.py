@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, cast
 
 from pydantic import Field, StringConstraints, model_validator
 
-from makar.align.config import ROWS, RewardTable, RolloutConfig, text_of
+from makar.align.config import OF_PICTURES, PICTURE_ROWS, ROWS, RewardTable, RolloutConfig, text_of
 from makar.core.config import Config
 from makar.data.config import Augment, CollectOptions
 from makar.families.table import CONFIGS
@@ -142,18 +142,22 @@ class Recipe(Config):
         wanted = ROWS.get(name)
         if wanted is None:
             if self.reward or self.rollouts:
-                raise ValueError("take [reward] and [rollouts] out, or set objective.name to 'grpo', 'rloo' or 'ppo'")
+                raise ValueError(
+                    "take [reward] and [rollouts] out, or set objective.name to 'grpo', 'rloo' or 'ppo', for pictures"
+                    " to 'dpo' or 'direct'"
+                )
             return self
+        if name in OF_PICTURES and self.data.rows in PICTURE_ROWS:
+            wanted = self.data.rows
         if self.data.rows != wanted:
             raise ValueError(f"set data.rows = {wanted!r}: that is what the objective {name!r} learns from")
         if self.init is None:
             raise ValueError("give init = '@stage, @run or a folder': alignment begins from a trained model")
-        if (wanted == "prompts") != bool(self.reward):
-            fix = "add [reward], a weight for each rule" if wanted == "prompts" else "take [reward] out"
-            raise ValueError(
-                f"{fix}: the objective {name!r} learns from {'rewards' if wanted == 'prompts' else 'rows'}"
-            )
-        if self.rollouts is not None and self.train.batch_size % self.rollouts.group:
+        made = wanted == "prompts" or wanted in PICTURE_ROWS
+        if made != bool(self.reward):
+            fix = "add [reward], a weight for each rule" if made else "take [reward] out"
+            raise ValueError(f"{fix}: the objective {name!r} learns from {'rewards' if made else 'rows'}")
+        if wanted == "prompts" and self.rollouts is not None and self.train.batch_size % self.rollouts.group:
             raise ValueError(f"set train.batch_size to a multiple of rollouts.group {self.rollouts.group}")
         return self
 
@@ -193,8 +197,8 @@ class Recipe(Config):
     @property
     def references(self) -> tuple[str, ...]:
         """Every model that this stage needs before it can start."""
-        judge = text_of(self.reward or {}, "model", "path")
-        return (*((self.init,) if self.init else ()), *self.parts.values(), *((judge,) if judge else ()))
+        judges = [text_of(self.reward or {}, rule, "path") for rule in ("model", "clip")]
+        return (*((self.init,) if self.init else ()), *self.parts.values(), *(judge for judge in judges if judge))
 
     def plain(self) -> dict[str, Any]:
         """The recipe with every default written out, as TOML holds it (which has no null: absent is None)."""

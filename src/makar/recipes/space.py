@@ -83,7 +83,8 @@ def memory_needed(
 def compares(recipe: Recipe) -> bool:
     """Whether a frozen copy of the beginning stands beside the model; an adapter needs none."""
     name = recipe.objective.name or ""
-    return name in ROWS and name not in UNCOMPARED and recipe.adapter is None
+    looks = bool(recipe.reward)  # at what the beginning makes, whatever the objective compares
+    return name in ROWS and (looks or name not in UNCOMPARED) and recipe.adapter is None
 
 
 @cache

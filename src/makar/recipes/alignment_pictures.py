@@ -1,0 +1,365 @@
+"""Alignment of models of pictures, as a recipe says it: pairs made or chosen, rewards, the reference, who watches."""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from makar.align.choices import picture_in
+from makar.align.config import OF_PICTURES, text_of
+from makar.align.direct import direct
+from makar.align.functions import source_hash
+from makar.align.picture_rewards import Classifier, Images, PictureReward, make_picture_rewards
+from makar.align.picture_watch import HeldOut, straying
+from makar.align.pictures import DrawnLevel, PicturePairs, PicturePrompt
+from makar.align.score import log_prob_of
+from makar.align.table import ALGORITHMS, check_options
+from makar.codecs.pixels import to_values
+from makar.core.config import Config, parse
+from makar.core.errors import InputError, RecipeError
+from makar.core.files import sha256
+from makar.core.nouns import Batch, LatentCodec, Model, Source
+from makar.core.random import Rng
+from makar.data.config import PictureOptions
+from makar.data.dataset import Dataset
+from makar.data.document import Fault
+from makar.data.pictures import decode
+from makar.data.table import TensorSource
+from makar.engine.load import open_model
+from makar.evaluate.classifier import ClassifierConfig, classifier_of
+from makar.evaluate.features import values_of
+from makar.evaluate.pictures import some
+from makar.families.diffusion.caption import encoder_of, reads
+from makar.families.pictures import fitting, label_of
+from makar.measure.collapse import random_features
+from makar.recipes.alignment import Made, objective_of, reference_for, rollouts_of
+from makar.recipes.captioned import captioned_rows, captions_of
+from makar.recipes.images import picture_samples, pixels, with_classes
+from makar.recipes.recipe import Recipe
+from makar.recipes.run import Run, Workspace
+from makar.recipes.text import Say, counts, open_dataset
+from makar.recipes.watches import validation
+from makar.train.distributed import join
+from makar.train.session import Periodic
+
+CAPTIONS = 2000
+"""That pictures are made of in training; those of the next are held out."""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """What a stage of alignment is made of.
+
+    Args:
+        recipe: Says all.
+        model: Where it begins, as alignment sees it.
+        settings: Of its pictures.
+        run: Where it goes.
+        workspace: Where datasets and other runs lie.
+        every: Steps between looks, unless the recipe says otherwise.
+        say: Takes lines for the reader.
+    """
+
+    recipe: Recipe
+    model: Model[Any]
+    settings: Config
+    run: Run
+    workspace: Workspace
+    every: int
+    say: Say
+
+    @property
+    def codec(self) -> LatentCodec | None:
+        """What makes pictures of what the net learned, where that is no pictures."""
+        found = self.model.parts.get("codec")
+        return found if isinstance(found, LatentCodec) else None
+
+    @property
+    def shape(self) -> tuple[Literal[1, 3], int]:
+        """Channels and side of the model's pictures.
+
+        Raises:
+            RecipeError: They have neither one channel nor three.
+        """
+        net: Any = self.model.config.net  # pyright: ignore[reportAttributeAccessIssue]: every family of pictures has one
+        channels = net.in_channels if self.codec is None else self.codec.channels
+        if channels not in (1, 3):
+            fix = "begin from a model of grey pictures or of colours"
+            raise RecipeError("pictures have no such channels", where="init", value=channels, fix=fix)
+        return channels, net.sample_size * (1 if self.codec is None else self.codec.factor)
+
+    @property
+    def classes(self) -> int:
+        """How many classes the model can be asked for."""
+        return self.model.config.net.num_classes  # pyright: ignore[reportAttributeAccessIssue]: of all families of pictures
+
+    def learned(self, images: Images) -> Tensor:
+        """What the net learns of pictures."""
+        return images if self.codec is None else self.codec.moments(images)[0]
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What a recipe's data are to rewarded pictures.
+
+    Args:
+        real: Pictures held out.
+        see: Features to compare pictures in.
+        classify: What tells their classes apart, where they have any.
+        names: Of the classes.
+        identity: Hashes by which a checkpoint knows them.
+        facts: For the manifest.
+    """
+
+    real: Images
+    see: Callable[[Images], Tensor]
+    classify: Classifier | None
+    names: tuple[str, ...]
+    identity: Mapping[str, str]
+    facts: Mapping[str, Any]
+
+
+def aligned_pictures(
+    recipe: Recipe, model: Model[Any], run: Run, workspace: Workspace, *, every: int, say: Say
+) -> Made:
+    """Make all that an objective of alignment needs, for a model of pictures.
+
+    Args:
+        recipe: Its objective is one of `align.config.OF_PICTURES`.
+        model: Where it begins; its adapter, if the recipe has one, is attached.
+        run: Whose metrics and samples are written.
+        workspace: Where datasets and other runs lie.
+        every: Steps between looks.
+        say: For a line on each thing that takes time.
+
+    Raises:
+        UserError: The data, the rewards or the model cannot be used.
+    """
+    name = recipe.objective.name or ""
+    if name not in OF_PICTURES:
+        fix = f"set it to one of: {', '.join(OF_PICTURES)}"
+        raise RecipeError("this objective learns from texts alone", where="objective.name", value=name, fix=fix)
+    check_options(name, recipe.objective.options)
+    model = learner(replace(model, generation={**model.generation, **recipe.sample}))
+    if name != "direct":
+        log_prob_of(model)
+    settings = parse(model.family.settings, dict(model.generation), f"{run.folder}: [sample]")
+    stage = Stage(recipe, model, settings, run, workspace, every, say)
+    made = by_choices(stage) if recipe.data.rows == "preference" else by_rewards(stage)
+    show = picture_samples(
+        made.model, recipe.watch.prompts, settings, count=stage.classes, seed=recipe.seed, run=run, say=say
+    )
+    return replace(made, watches=[*made.watches, Periodic("samples", show, recipe.watch.sample_every or every)])
+
+
+def learner(model: Model[Any]) -> Model[Any]:
+    """A model as alignment sees it: it is finished, and noise is drawn for each pair."""
+
+    def finished(found: Model[Any], source: Source) -> Model[Any]:  # noqa: ARG001
+        return found
+
+    family = replace(model.family, finish=finished)
+    if family.name == "diffusion":
+        family = replace(family, log_prob=DrawnLevel())
+    return replace(model, family=family)
+
+
+def by_rewards(stage: Stage) -> Made:
+    """Alignment by rewards of pictures that the model makes itself."""
+    recipe, run, say = stage.recipe, stage.run, stage.say
+    name, config = recipe.objective.name or "", rollouts_of(recipe)
+    seen = of_scenes(stage) if recipe.data.rows == "scenes" else of_dataset(stage)
+    stage = replace(stage, model=with_classes(stage.model, seen.names) if seen.names else stage.model)
+    prompts, asked = wanted(stage)
+    rewards, judged = judges(stage, seen)
+    reference = reference_for(recipe, stage.model)
+    held = HeldOut(asked, seen.real, seen.see, stage.settings, recipe.seed)
+    source: Source
+    if name == "direct":
+        options = recipe.objective.options
+        objective = direct(reference, model=stage.model, rewards=rewards, prompts=prompts, **options)  # pyright: ignore[reportArgumentType]: checked above
+        told = {column: torch.stack([each.told[column] for each in prompts]) for column in prompts[0].told}
+        source = TensorSource({"prompt": torch.arange(len(prompts)), **told}, recipe.seed)
+    else:
+        objective = objective_of(recipe, reference if ALGORITHMS[name].compares else None)
+        source = PicturePairs(
+            stage.model, prompts, rewards, config, stage.settings, recipe.seed, stage.learned, join(), run.metrics
+        )
+    say(f"{len(prompts):,} prompts to make pictures of; {len(asked):,} pictures at each look")
+    watch = straying(held, rewards, reference, config)
+    facts = {"prompts": {"train": len(prompts), "held_out": len(asked)}, "rewards": [reward.name for reward in rewards]}
+    return Made(
+        model=stage.model,
+        source=source,
+        objective=objective,
+        watches=[Periodic("held_out", watch, config.watch_every or stage.every)],
+        identity={**seen.identity, **judged},
+        facts={**seen.facts, **facts},
+    )
+
+
+def of_dataset(stage: Stage) -> Seen:
+    """A dataset's held-out pictures, and its own classifier to see them with."""
+    dataset, (channels, size) = open_dataset(stage.recipe.data, stage.workspace, stage.say), stage.shape
+    train, valid = (pixels(dataset, split, size, channels, say=stage.say) for split in ("train", "valid"))
+    found = classifier_of(dataset, train, stage.say)
+    assert isinstance(found.config, ClassifierConfig)
+    net, names = found.net.requires_grad_(requires_grad=False).eval(), train.classes if stage.classes else ()
+    return Seen(
+        real=values_of(some(valid, stage.recipe.watch.validate_rows).pixels),
+        see=net.features,
+        classify=Classifier(net, found.config.classes, names) if found.config.named else None,
+        names=names,
+        identity={"data": dataset.hash, "pixels": train.hash},
+        facts={"data": {"folder": str(dataset.path), "hash": dataset.hash, **counts(dataset.manifest)}},
+    )
+
+
+def of_scenes(stage: Stage) -> Seen:
+    """Scenes of another stream, seen by a net of random weights: they belong to no dataset that has its own."""
+    recipe, (channels, size) = stage.recipe, stage.shape
+    rows = captioned_rows(recipe.data, None, size, channels, seed=recipe.seed, workspace=stage.workspace, say=stage.say)
+    real = rows.valid.batch(0, recipe.watch.validate_rows)["images"]
+    return Seen(real, random_features, None, (), rows.identity, rows.facts)
+
+
+def wanted(stage: Stage) -> tuple[list[PicturePrompt], list[Any]]:
+    """What pictures are made of: in training, and at a look, one each.
+
+    Raises:
+        RecipeError: The model reads captions, and the data have none.
+    """
+    recipe, count = stage.recipe, stage.recipe.watch.validate_rows
+    if stage.model.family.name == "diffusion" and reads(stage.model):
+        if recipe.data.rows == "image":
+            fix = 'set data.rows = "captioned" or "scenes"'
+            raise RecipeError("the model is told captions", where="data.rows", value=recipe.data.rows, fix=fix)
+        found = captions_of(recipe.data, seed=recipe.seed, workspace=stage.workspace, say=stage.say)
+        texts = list(islice(found, CAPTIONS + count))
+        train, held = texts[: max(1, len(texts) - count)], texts[-count:]
+        tokens = encoder_of(stage.model).ids(train)
+        return [PicturePrompt(text, {"tokens": ids}) for text, ids in zip(train, tokens, strict=True)], held
+    if not stage.classes:
+        return [PicturePrompt()], [None] * count
+    labels = range(stage.classes)
+    return [PicturePrompt(label, {"label": torch.tensor(label)}) for label in labels], [
+        place % stage.classes for place in range(count)
+    ]
+
+
+def judges(stage: Stage, seen: Seen) -> tuple[list[PictureReward], dict[str, str]]:
+    """The recipe's rewards, and hashes of what they are made of.
+
+    Raises:
+        RecipeError: A reward cannot be made.
+    """
+    table, hashes, fits = dict(stage.recipe.reward or {}), dict[str, str](), None
+    path = text_of(table, "clip", "path")
+    if path is not None:
+        folder = stage.workspace.model(path)
+        fits, hashes["judge"] = fitness(open_model(folder), folder), sha256(folder / "model.safetensors")
+    if (written := source_hash(table)) is not None:
+        hashes["reward"] = written
+    return make_picture_rewards(table, classify=seen.classify, fits=fits), hashes
+
+
+def fitness(model: Model[Any], folder: Path) -> Callable[[Images, Sequence[Any]], Tensor]:
+    """How well pictures fit their captions, by a CLIP.
+
+    Raises:
+        RecipeError: The model is none.
+    """
+    if model.family.name != "clip":
+        fix = "name a run of CLIP: path = '@clip'"
+        raise RecipeError("it is no CLIP", where="reward.clip", value=str(folder), fix=fix)
+    model.net.requires_grad_(requires_grad=False).eval()
+    score, size = log_prob_of(model), model.config.vision.image_size  # pyright: ignore[reportAttributeAccessIssue]: CLIP's
+
+    def judge(images: Images, prompts: Sequence[Any]) -> Tensor:
+        shown = images
+        if shown.shape[-1] != size:
+            shown = F.interpolate(shown, size=(size, size), mode="bicubic", align_corners=False, antialias=True)
+        rows = {"images": shown.clamp(-1, 1), "tokens": model.parts["codec"].rows(list(prompts)).to(images.device)}
+        return score(model, rows, Rng(0, 0, torch.arange(len(images))))[0].squeeze(1)
+
+    return judge
+
+
+def by_choices(stage: Stage) -> Made:
+    """Alignment by people's choices between two pictures: what `makar feedback` keeps."""
+    recipe, say = stage.recipe, stage.say
+    dataset = open_dataset(recipe.data, stage.workspace, say)
+    train, valid = (TensorSource(chosen_rows(stage, dataset, split), recipe.seed) for split in ("train", "valid"))
+    say(f"{train.length:,} pairs of pictures to train on; {valid.length:,} to validate")
+    name, reference = recipe.objective.name or "", None
+    if ALGORITHMS[name].compares:
+        reference = reference_for(recipe, stage.model)
+    objective = objective_of(recipe, reference)
+    rows = min(recipe.watch.validate_rows, valid.length)
+    judge = validation(objective, valid, rows=rows, seed=recipe.seed, run=stage.run)
+    return Made(
+        model=stage.model,
+        source=train,
+        objective=objective,
+        watches=[Periodic("validation", judge, stage.every)],
+        identity={"data": dataset.hash},
+        facts={
+            "data": {"folder": str(dataset.path), "hash": dataset.hash, **counts(dataset.manifest)},
+            "rows": {"train": train.length, "left_out": 0},
+        },
+    )
+
+
+def chosen_rows(stage: Stage, dataset: Dataset, split: str) -> Batch:
+    """The pairs of a split as columns.
+
+    Raises:
+        InputError: A row is no pair of pictures, or of another size or class than the model's; or there is none.
+    """
+    pictures: dict[str, list[Tensor]] = {"chosen": [], "rejected": []}
+    asked: list[str] = []
+    for document in dataset.documents(split):
+        record = json.loads(document.text)
+        asked.append(str(record["prompt"][-1]["content"]))
+        for side, found in pictures.items():
+            found.append(picture_of(stage, str(record[side][-1]["content"]), f"row {document.id}"))
+    if not asked:
+        fix = "choose more, or set data.collect.valid_fraction"
+        raise InputError(f"the {split} split has no pairs", where=dataset.path, fix=fix)
+    told = told_columns(stage, asked)
+    columns = {f"{side}_images": stage.learned(torch.stack(found)) for side, found in pictures.items()}
+    return columns | {f"{side}_{name}": column for side in pictures for name, column in told.items()}
+
+
+def picture_of(stage: Stage, text: str, where: str) -> Tensor:
+    """A picture of the store, as values.
+
+    Raises:
+        InputError: It is none, or of another size.
+    """
+    data = picture_in(text, where)
+    found = decode(data, where, PictureOptions())
+    if isinstance(found, Fault):
+        raise InputError(f"cannot be read as a picture: {found.reason}", where=where, fix=found.fix)
+    channels, size = stage.shape
+    return fitting(to_values(found.image, channels), channels, size)
+
+
+def told_columns(stage: Stage, asked: Sequence[str]) -> Batch:
+    """What the model is told of people's prompts.
+
+    Raises:
+        InputError: It knows no such class, or cannot read such a text.
+    """
+    if stage.model.family.name == "diffusion" and reads(stage.model):
+        return {"tokens": encoder_of(stage.model).ids(list(asked))}
+    if not stage.classes:
+        return {}
+    names: tuple[str, ...] = getattr(stage.model.config, "classes", ())
+    return {"label": torch.tensor([label_of(prompt, stage.classes, names, None) for prompt in asked])}

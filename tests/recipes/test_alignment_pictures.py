@@ -1,0 +1,191 @@
+"""Alignment of models of pictures as a recipe says it: rewards, choices, what is refused."""
+
+import pytest
+import torch
+from PIL import Image
+
+from makar.align.choices import Choice, add_choice, now, picture_text, snapshot
+from makar.core.errors import InputError, ModelError, RecipeError
+from makar.core.nouns import Model
+from makar.data.pictures import to_png
+from makar.engine.load import open_model
+from makar.families.table import family
+from makar.nets.gan_config import R3ganConfig
+from makar.recipes.execute import train
+from makar.recipes.load import load_recipe
+from makar.recipes.plan import plan
+from makar.train.metrics import read_metrics
+from tests.align.painters import painter
+
+RECIPE = """
+init = "{init}"
+
+[data]
+sources = ["{folder}"]
+rows = "image"
+collect = {{ valid_fraction = 0.2, pictures = {{ near = 0 }} }}
+
+[objective]
+name = "dpo"
+
+[reward]
+brightness = 1.0
+
+[rollouts]
+group = 3
+batches = 2
+max_distance_rise = 1e9
+
+[train]
+steps = 4
+batch_size = 4
+compile = "off"
+checkpoint_steps = 1
+optimizer = {{ learning_rate = 0.003, weight_decay = 0.0 }}
+
+[watch]
+validate_every = 2
+validate_rows = 8
+"""
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch):
+    """A classifier that learns for two steps."""
+    monkeypatch.setattr("makar.evaluate.classifier.STEPS", 2)
+
+
+def kept(model, place):
+    place.mkdir()
+    model.family.folder.save(model, place)
+    return place
+
+
+@pytest.fixture
+def init(tmp_path):
+    return kept(painter(steps=2), tmp_path / "painter")
+
+
+def generator(place):
+    config = family("gan").tiny()[0]
+    assert isinstance(config.net, R3ganConfig)
+    torch.manual_seed(0)
+    return kept(Model(family("gan"), config, family("gan").build(config)), place)
+
+
+@pytest.fixture
+def file(tmp_path, shades, init):
+    """Load the recipe, changed at will."""
+
+    def load(*sets, name="light", init=init, text=RECIPE):
+        path = tmp_path / f"{name}.toml"
+        path.write_text(text.format(folder=shades, init=init))
+        return load_recipe(path, sets)
+
+    return load
+
+
+def test_a_recipe_aligns_a_diffusion_model_by_a_reward(file, workspace):
+    said = []
+    (result,) = train(file(), workspace, say=said.append)
+    run = result.run
+    manifest = run.manifest
+    assert manifest["rewards"] == ["brightness"]
+    assert manifest["prompts"] == {"train": 2, "held_out": 8}
+    assert list(manifest["parent"])
+    looks = read_metrics(run.metrics, "watch")
+    held = [line for line in looks if line["watch"] == "held_out"]
+    assert {"reward", "reward_before", "distance", "distance_before", "reward/brightness"} <= held[0].keys()
+    lines = read_metrics(run.metrics, "train")
+    assert lines[0]["loss"] == pytest.approx(0.6931, abs=1e-3), "it begins at its reference"
+    assert lines[-1]["best_reward"] > lines[-1]["reward"]
+    assert len(read_metrics(run.metrics, "rollout")) == 2
+    assert open_model(run.folder).config.classes == ("bright", "dark")
+    assert any("Fréchet distance" in line for line in said)
+    assert list(run.samples.glob("*.png"))
+    assert plan(file(name="other"), "other", workspace).memory["reference"] > 0
+
+
+def test_the_same_class_score_judges_what_was_asked(file, workspace):
+    sets = ["reward={class=1.0}", "objective.name=simpo", "train.steps=1"]
+    (result,) = train(file(*sets), workspace)
+    (first,) = read_metrics(result.run.metrics, "train")
+    assert first["reward/class"] < 0
+
+
+@pytest.mark.parametrize("name", ["diffusion", "gan"])
+def test_a_recipe_climbs_a_reward(file, workspace, tmp_path, name):
+    init = generator(tmp_path / "gan") if name == "gan" else tmp_path / "painter"
+    sets = ["objective={name='direct', options={pull=0.5}}", "rollouts.batches=1"]
+    (result,) = train(file(*sets, init=init), workspace)
+    (first, *_) = read_metrics(result.run.metrics, "train")
+    prefix = "generator/" if name == "gan" else ""
+    assert first[f"{prefix}reward/brightness"] == first[f"{prefix}reward"]
+    assert first[f"{prefix}pull"] == pytest.approx(0, abs=1e-6)
+    assert result.run.finished
+
+
+def test_a_run_whose_pictures_leave_the_real_ones_is_stopped(file, workspace, monkeypatch):
+    found, said = iter([1.0, 1.05, 1.2]), []
+    monkeypatch.setattr("makar.align.picture_watch.frechet_distance", lambda *_: next(found))
+    (result,) = train(file("rollouts.max_distance_rise=0.1", "watch.validate_every=1"), workspace, say=said.append)
+    assert result.outcome.step == 2
+    assert result.run.manifest["outcome"]["weights_of_step"] == 1
+    assert any("pictures leave the real ones" in line for line in said)
+
+
+def test_people_choose_between_pictures(file, workspace, tmp_path):
+    store = tmp_path / "choices.jsonl"
+    for number in range(12):
+        light, dark = (to_png(Image.new("L", (8, 8), value + number)) for value in (200, 20))
+        choice = Choice(
+            prompt="bright", chosen=picture_text(light), rejected=picture_text(dark), chosen_seed=1, rejected_seed=2,
+            shown_first="chosen", who="ann", when=now(), model="m", weights="w",
+        )  # fmt: skip
+        add_choice(store, choice)
+    kept = snapshot(store, tmp_path)
+    names = family("diffusion")
+    named = painter(steps=2)
+    named = Model(names, named.config.model_copy(update={"classes": ("bright", "dark")}), named.net, {}, {"steps": 2})
+    folder = tmp_path / "named"
+    folder.mkdir()
+    names.folder.save(named, folder)
+    sets = [
+        f"data={{sources=['{kept}'], rows='preference', collect={{valid_fraction=0.2, min_chars=1}}}}",
+        "train.steps=6", "watch.validate_rows=4",
+    ]  # fmt: skip
+    text = RECIPE.replace("[reward]\nbrightness = 1.0\n", "").split("[rollouts]")
+    text = text[0] + "[train]" + text[1].split("[train]")[1]
+    (result,) = train(file(*sets, init=folder, text=text), workspace)
+    lines = read_metrics(result.run.metrics, "train")
+    assert lines[-1]["margin"] > lines[0]["margin"]
+    wrong = text.replace("{init}", str(tmp_path / "painter"))
+    with pytest.raises(InputError, match="the model knows no such class.*'bright'"):
+        train(file(*sets, name="wrong", text=wrong), workspace)
+
+
+@pytest.mark.parametrize(
+    ("sets", "error", "words"),
+    [
+        (["reward={brigthness=1.0}"], RecipeError, "did you mean 'brightness'"),
+        (["reward={colour={name='red'}}"], InputError, "a grey picture has no colour"),
+        (["reward={class={name='dim'}}"], InputError, "no such class"),
+        (["reward={python={function='nan:score'}}"], InputError, r"nan.py:score, row \d+: the reward gave nan"),
+        (["objective.name=kto"], RecipeError, "data.rows = 'judged'"),
+        (["objective.name=direct", "objective.options.pull=-1.0"], RecipeError, "option 'pull'"),
+        (["objective.name=direct", "objective.options.last_steps=9"], RecipeError, "give 1 to 2"),
+        (["objective.options.beta=0.0"], RecipeError, "option 'beta'"),
+    ],
+)
+def test_what_does_not_fit_is_said(file, workspace, tmp_path, sets, error, words):
+    (tmp_path / "nan.py").write_text("def score(images, prompts):\n    return [float('nan')] * len(prompts)\n")
+    with pytest.raises(error, match=words):
+        train(file(*sets), workspace)
+
+
+def test_rewards_are_needed_and_a_likelihood(file, workspace, tmp_path):
+    without = RECIPE.replace("[reward]\nbrightness = 1.0\n", "")
+    with pytest.raises(RecipeError, match=r"add \[reward\]"):
+        file(text=without)
+    with pytest.raises(ModelError, match="cannot say how likely"):
+        train(file(init=generator(tmp_path / "gan")), workspace)
