@@ -32,6 +32,7 @@ from makar.recipes.manifest import hash_of
 from makar.recipes.recipe import Recipe
 from makar.recipes.run import Run, Workspace
 from makar.recipes.space import compares
+from makar.recipes.subject import subject_rows
 from makar.recipes.talks import TALKS, talked
 from makar.recipes.text import text_rows
 from makar.recipes.walk import WALKS, latent_walk
@@ -195,6 +196,8 @@ def attributes(recipe: Recipe, model: Model[Any], settings: Config, say: Say) ->
 def rows_of_pictures(recipe: Recipe, model: Model[Any], net: Any, workspace: Workspace, say: Say) -> ImageRows:
     """Rows of pictures, or of their latents for a model with a codec; with captions for one that is told texts."""
     data, seed, codec, text = recipe.data, recipe.seed, model.parts.get("codec"), model.parts.get("text")
+    if data.rows == "subject":
+        return subject_rows(data, model, recipe.sample, seed=seed, workspace=workspace, say=say)
     if data.rows != "image":
         encode, size, channels = None if text is None else text.rows, net.sample_size, net.in_channels
         return captioned_rows(data, encode, size, channels, codec=codec, seed=seed, workspace=workspace, say=say)
@@ -243,8 +246,8 @@ def check_kind(recipe: Recipe, made: Family[Any]) -> str:
         RecipeError: The family learns other rows than the recipe names.
     """
     kind, rows = "image" if "images" in made.inputs else "text", recipe.data.rows
-    known = CAPTIONED if "tokens" in made.inputs else ("image", *CAPTIONED)
-    if kind == "image" and rows not in known or kind == "text" and rows in ("image", *CAPTIONED):
+    known = CAPTIONED if "tokens" in made.inputs else ("image", *CAPTIONED, "subject")
+    if kind == "image" and rows not in known or kind == "text" and rows in ("image", *CAPTIONED, "subject"):
         what, fix = f"the family {made.name!r} learns other rows", known[0] if kind == "image" else kind
         raise RecipeError(what, where="data.rows", value=rows, fix=f"set data.rows={fix!r}")
     return kind
