@@ -243,7 +243,7 @@ def wanted(stage: Stage) -> tuple[list[PicturePrompt], list[Any]]:
         found = captions_of(recipe.data, seed=recipe.seed, workspace=stage.workspace, say=stage.say)
         texts = list(islice(found, CAPTIONS + count))
         train, held = texts[: max(1, len(texts) - count)], texts[-count:]
-        tokens = encoder_of(stage.model).ids(train)
+        tokens = encoder_of(stage.model).rows(train)
         return [PicturePrompt(text, {"tokens": ids}) for text, ids in zip(train, tokens, strict=True)], held
     if not stage.classes:
         return [PicturePrompt()], [None] * count
@@ -358,7 +358,7 @@ def told_columns(stage: Stage, asked: Sequence[str]) -> Batch:
         InputError: It knows no such class, or cannot read such a text.
     """
     if stage.model.family.name == "diffusion" and reads(stage.model):
-        return {"tokens": encoder_of(stage.model).ids(list(asked))}
+        return {"tokens": encoder_of(stage.model).rows(list(asked))}
     if not stage.classes:
         return {}
     names: tuple[str, ...] = getattr(stage.model.config, "classes", ())
