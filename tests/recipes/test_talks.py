@@ -72,7 +72,7 @@ def emoji(tmp_path_factory):
 def recipe(workspace, emoji, monkeypatch):
     """A tower that was trained a step, and the stages that begin with it."""
     monkeypatch.setattr("makar.recipes.talks.LOOKED", 1)
-    monkeypatch.setattr("makar.evaluate.sights.TOKENS", 2)
+    monkeypatch.setattr("makar.evaluate.sights.GREEDY", {"temperature": 0.0, "max_tokens": 2})
     monkeypatch.setattr("makar.recipes.talks.TOLD", 50)
     monkeypatch.setattr("makar.recipes.captioned.TOLD", 50)
     for name, text in (("clip", CLIP), ("seer", SEER)):

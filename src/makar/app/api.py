@@ -451,7 +451,7 @@ def evaluate(model: str | Path, data: str | Path | None = None, *, say: Say = si
     if (home / "recipe.toml").is_file():
         recipe = read_toml(home / "recipe.toml")
         said: dict[str, Any] = {"training_seed": recipe.get("seed", 0)}
-        if recipe.get("data", {}).get("rows") == "scenes":
+        if recipe.get("data", {}).get("rows") in ("scenes", "scene-talks"):
             said |= {"suites": ("scenes",)} if data is None and not chosen.suites else {}
         elif recipe.get("model", {}).get("family") == "clip" and data is not None:
             said |= {"training": dataset_of(home)}

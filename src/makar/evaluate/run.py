@@ -16,6 +16,7 @@ from makar.evaluate.pairs import pairs_section
 from makar.evaluate.picture_report import evaluate_pictures
 from makar.evaluate.report import Report, Section
 from makar.evaluate.scenes import evaluate_scenes
+from makar.evaluate.sights import evaluate_sights
 from makar.evaluate.suites import SUITES, Material, Say, check_reads_text
 from makar.measure.pronounce import dictionary
 
@@ -31,7 +32,7 @@ def evaluate(
     name: str = "the model",
     say: Say = lambda line: None,  # noqa: ARG005
 ) -> Report:
-    """Measure a language model, on pairs a reward model, or a model of pictures.
+    """Measure a language model, on pairs a reward model, a model of pictures, or one that sees and talks.
 
     Args:
         model: Of language with its tokenizer.
@@ -48,6 +49,8 @@ def evaluate(
     """
     if model.family.name == "clip":
         return evaluate_clip(model, dataset, options, name=name, say=say)
+    if model.family.name == "llava":
+        return evaluate_sights(model, options, name=name, say=say)
     if "scenes" in options.suites:
         return evaluate_scenes(model, options, name=name, say=say)
     if "images" in model.family.inputs:

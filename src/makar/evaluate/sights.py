@@ -1,6 +1,6 @@
 """What a model says of scenes, beside what they show: exact answers by kind, on seen combinations and on others."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,13 +8,15 @@ import torch
 
 from makar.codecs.pixels import to_picture
 from makar.core.config import parse
+from makar.core.errors import InputError
 from makar.core.nouns import Model, Request
-from makar.core.random import key_of
-from makar.data.scene_drawing import Sprites
+from makar.data.fetch import fetch
+from makar.data.scene_drawing import EMOJI, Sprites, sprites_of
 from makar.data.scene_words import questions_of
-from makar.data.scenes import Part, Scenes
+from makar.data.scenes import Part, Scenes, scene_seed
 from makar.engine.run import Engine
-from makar.evaluate.report import Figure, Section
+from makar.evaluate.config import EvaluateOptions
+from makar.evaluate.report import Figure, Report, Section
 from makar.evaluate.rows import over_rows
 
 Say = Callable[[str], None]
@@ -28,8 +30,8 @@ SCENES = 200
 TOGETHER = 64
 """Questions that are answered in one batch."""
 
-TOKENS = 40
-"""Of an answer at most."""
+GREEDY: Mapping[str, Any] = {"temperature": 0.0, "max_tokens": 40}
+"""How answers are written: the likeliest token each time."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +65,7 @@ def answered(model: Model[Any], scenes: Scenes, count: int) -> list[Answered]:
         count: Scenes.
     """
     asked = list(questions(scenes, count))
-    settings = parse(model.family.settings, {"temperature": 0.0, "max_tokens": TOKENS}, "generation settings")
+    settings = parse(model.family.settings, GREEDY, "generation settings")
     requests = [Request({"image": picture, "text": question}, 0, settings) for picture, question, _, _ in asked]
     said: list[str] = []
     for first in range(0, len(requests), TOGETHER):
@@ -90,20 +92,42 @@ def shares(found: Sequence[Answered]) -> dict[str, float]:
     return {kind: sum(each.right for each in of) / len(of) for kind, of in kinds.items()}
 
 
+def evaluate_sights(model: Model[Any], options: EvaluateOptions, *, name: str, say: Say) -> Report:
+    """Measure a model that sees and talks: what it says of scenes.
+
+    Args:
+        model: With its tokenizer.
+        options: How many scenes of each part (`documents`), and their seed.
+        name: What the report calls the model.
+        say: Told what is being done.
+
+    Raises:
+        InputError: A suite is asked for that needs another kind of model.
+        UserError: The emoji cannot be had.
+    """
+    other = next((suite for suite in options.suites if suite != "scenes"), None)
+    if other is not None or not options.suites:
+        fix = "name the suite 'scenes': exact answers to questions about them"
+        raise InputError("what a model that sees is measured on", where="suite", value=other, fix=fix)
+    section = sights(model, sprites_of(fetch(EMOJI)), seed=options.seed, count=options.documents, say=say)
+    settings = {**options.model_dump(mode="json"), "suites": options.suites, "generation": GREEDY}
+    return Report(model=name, dataset="", dataset_hash="", settings=settings, sections={"scenes": section}, samples=())
+
+
 def sights(model: Model[Any], sprites: Sprites, *, seed: int, count: int | None, say: Say) -> Section:
     """The suite: questions about scenes that the model has never seen, by kind and by what is new in them.
 
     Args:
         model: That sees and talks.
         sprites: The emoji of the scenes.
-        seed: Of the scenes: another than the training's.
+        seed: Of the scenes, which belong to no training.
         count: Scenes of each part.
         say: Told what is being done.
     """
     size = model.config.vision.image_size  # pyright: ignore[reportAttributeAccessIssue]: of a family that sees
     figures: dict[str, Figure] = {}
     for part, words in PARTS.items():
-        scenes = Scenes(sprites, size, key_of(seed, "sights", part), part)
+        scenes = Scenes(sprites, size, scene_seed(seed, "asked"), part)
         found = answered(model, scenes, SCENES if count is None else count)
         say(f"{len(found):,} questions about scenes {words}")
         for kind in ["all", *dict.fromkeys(each.kind for each in found)]:

@@ -15,13 +15,13 @@ from makar.core.files import write_atomic
 from makar.core.messages import Message
 from makar.core.nouns import Batch, Model, Objective, Source, Verdict, Watch
 from makar.data.scene_words import questions_of
-from makar.data.scenes import Part, Scenes, scene_of
+from makar.data.scenes import Part, Scenes, scene_of, scene_seed
 from makar.data.talks import Talks, scene_talk
 from makar.evaluate.sights import answered, shares
 from makar.families.llava.config import LlavaConfig
 from makar.families.llava.folder import processor_of
 from makar.recipes.alignment import Made
-from makar.recipes.captioned import described, emoji_of, scene_seed
+from makar.recipes.captioned import described, emoji_of
 from makar.recipes.manifest import hash_of
 from makar.recipes.recipe import DataConfig, Recipe
 from makar.recipes.run import Run
@@ -175,7 +175,10 @@ def roomy(data: DataConfig, config: LlavaConfig) -> None:
 def told(stream: int) -> Iterator[str]:
     """What is asked and answered about the first scenes of a stream, with the words that say who speaks."""
     for index in range(TOLD):
-        yield "\n".join(f"user\n{question}\nassistant\n{answer}" for question, answer, _ in questions_of(scene_of(index, stream), index))
+        yield "\n".join(
+            f"user\n{question}\nassistant\n{answer}"
+            for question, answer, _ in questions_of(scene_of(index, stream), index)
+        )
 
 
 def looking(looks: Mapping[Part, Scenes], run: Run) -> Watch:
