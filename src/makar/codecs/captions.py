@@ -118,12 +118,12 @@ class Captions:
         """
         found = self._pieces(captions)
         for caption, row in zip(captions, found, strict=True):
-            if len(row) > self.length - 2:
-                fix = f"the model reads {self.length - 2}: say it in fewer words"
-                raise InputError("the caption is too long", where=shown(caption), value=f"{len(row)} tokens", fix=fix)
             if self.unknown(caption):
                 fix = "write it in the words that the model was trained on"
                 raise InputError("nothing in the caption is known to the model", value=caption, fix=fix)
+            if len(row) > self.length - 2:
+                fix = f"the model reads {self.length - 2}: say it in fewer words"
+                raise InputError("the caption is too long", where=shown(caption), value=f"{len(row)} tokens", fix=fix)
         return self._rows(found)
 
     def rows(self, captions: Sequence[str]) -> Int[Tensor, "rows length"]:
@@ -242,16 +242,18 @@ def train_captions(captions: Iterable[str], vocab_size: int, length: int) -> Cap
     tokenizer = Tokenizer(models.BPE(end_of_word_suffix=WORD_END))
     prepare(tokenizer)
     letters = sorted(pre_tokenizers.ByteLevel.alphabet())
+    ends = [letter + WORD_END for letter in letters]
     trainer = trainers.BpeTrainer(
-        vocab_size=vocab_size, min_frequency=2, initial_alphabet=letters, end_of_word_suffix=WORD_END,
-        show_progress=False,
+        vocab_size=vocab_size, min_frequency=2, special_tokens=ends, initial_alphabet=letters,
+        end_of_word_suffix=WORD_END, show_progress=False,
     )  # fmt: skip
     tokenizer.train_from_iterator(noted(), trainer)
     if not met:
         raise InputError("no captions to train a tokenizer on", fix="give a dataset whose pictures have texts")
-    # The trainer knows only those ends of words that it met; here every byte has its own, so that no text is unknown.
+    # Every byte has its own end of a word, so that no text is unknown; to the trainer they are special tokens, for it
+    # numbers those that it meets itself in no certain order, and pairs that are equally frequent go by their numbers.
     merges = [tuple(pair) for pair in json.loads(tokenizer.to_str())["model"]["merges"]][: vocab_size - SMALLEST]
-    words = [START, END, *letters, *(letter + WORD_END for letter in letters), *("".join(pair) for pair in merges)]
+    words = [START, END, *letters, *ends, *("".join(pair) for pair in merges)]
     vocabulary = {word: number for number, word in enumerate(dict.fromkeys(words))}
     settings = {
         "tokenizer_class": "CLIPTokenizer",
