@@ -44,6 +44,29 @@ class Augment(Config):
     jitter: Annotated[float, Field(ge=0, le=0.5)] = 0.0
 
 
+Caption = Annotated[str, Field(min_length=1)]
+
+
+class SubjectOptions(Config):
+    """One subject that a model is taught a word for, from a few pictures; and its kind, that it may not forget.
+
+    Paper: DreamBooth, arXiv 2208.12242.
+
+    Args:
+        captions: What is said of the pictures, each in turn at random: with a word that is rare, or learned.
+        only: Files to take of the sources, by patterns of their names; all if left out.
+        prior: What is said of others of its kind, whose pictures the model makes before it learns; empty for none.
+        prior_pictures: How many.
+        prior_weight: How much they count beside the subject's.
+    """
+
+    captions: tuple[Caption, ...] = Field(min_length=1)
+    only: tuple[str, ...] = ()
+    prior: str = ""
+    prior_pictures: int = Field(default=64, ge=8, le=10_000)
+    prior_weight: float = Field(default=1.0, gt=0)
+
+
 class CollectOptions(Config):
     """What to keep of the sources, and how to split it.
 

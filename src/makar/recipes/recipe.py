@@ -6,7 +6,7 @@ from pydantic import Field, StringConstraints, model_validator
 
 from makar.align.config import OF_PICTURES, PICTURE_ROWS, ROWS, RewardTable, RolloutConfig, text_of
 from makar.core.config import Config
-from makar.data.config import Augment, CollectOptions
+from makar.data.config import Augment, CollectOptions, SubjectOptions
 from makar.families.table import CONFIGS
 from makar.nets.lora_config import LoraConfig
 from makar.train.config import TrainConfig
@@ -22,7 +22,9 @@ LENGTH = 256
 VOCABULARY = 4096
 """Entries of a tokenizer unless a recipe says otherwise."""
 
-Rows = Literal["text", "chat", "preference", "judged", "prompts", "image", "captioned", "scenes", "scene-talks"]
+Rows = Literal[
+    "text", "chat", "preference", "judged", "prompts", "image", "captioned", "scenes", "scene-talks", "subject"
+]  # fmt: skip
 
 Reference = Annotated[str, StringConstraints(min_length=1)]
 """A model: "@stage" of the same file, "@run" by its name, or a path to a run or model folder."""
@@ -39,7 +41,8 @@ class DataConfig(Config):
         default="text",
         exclude_if=lambda rows: rows == "text",
         description="What a row holds: running text, a conversation, two answers, a judged answer, a prompt, a picture,"
-        " a picture with its caption, such scenes composed of the emoji of the sources, or talk about them",
+        " a picture with its caption, such scenes composed of the emoji of the sources, talk about them,"
+        " or one of a few pictures of one subject",
     )
     collect: CollectOptions = Field(default=CollectOptions(), description="How the sources are read, cleaned and split")
     length: int = Field(default=LENGTH, gt=0, description="Tokens in a row")
@@ -61,6 +64,19 @@ class DataConfig(Config):
         le=1,
         description="Share of a chat's targets that may be lost to the length; 0.01 if left out",
     )
+
+    subject: SubjectOptions | None = Field(
+        default=None, description="What is said of a subject's pictures, where rows = 'subject'"
+    )
+
+    @model_validator(mode="after")
+    def subject_is_said(self) -> "DataConfig":
+        """A subject has captions, and pictures of its own."""
+        if (self.rows == "subject") != (self.subject is not None):
+            raise ValueError("give rows = 'subject' and [data.subject] captions = ['a zwx cat'], both or neither")
+        if self.rows == "subject" and self.dataset is not None:
+            raise ValueError("give a subject's pictures as sources = ['a folder'], for a dataset would be split")
+        return self
 
     @model_validator(mode="after")
     def one_origin(self) -> "DataConfig":

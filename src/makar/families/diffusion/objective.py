@@ -27,7 +27,8 @@ class Denoise:
 
     The batch holds `images` [rows, channels, high, wide] in -1 to 1, and `label` [rows] where the net knows classes; a
     label below 0 says that nobody knows the picture's class. For a net that reads it holds `tokens` [rows, length], the
-    captions, or what the net is told of them: `told` [rows, length, width] and `pooled` [rows, width].
+    captions, or what the net is told of them: `told` [rows, length, width] and `pooled` [rows, width]. Where it holds
+    `weight` [rows], a row counts so much.
 
     Args:
         players: The whole net.
@@ -77,7 +78,8 @@ class Denoise:
         drop = self.label_drop if model.net.training else 0.0
         errors = error(model, images, noise, sigma, told_of(model, micro, drop, rng))
         losses = errors * weight(model, sigma, self.weighting)
-        return Loss(losses.sum(), torch.tensor(float(len(images))))
+        counts = micro.get("weight", torch.ones_like(losses))
+        return Loss((counts * losses).sum(), counts.sum())
 
 
 def error(model: Model[Net], images: Images, noise: Images, sigma: Rows, told: Told) -> Rows:
