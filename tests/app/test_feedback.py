@@ -106,3 +106,44 @@ def test_from_the_command_line_what_is_chosen_can_be_learned_from(folder, tmp_pa
     monkeypatch.setattr("sys.stdin", io.StringIO(""))
     assert run(arguments) == 0
     assert "0 choices added; 2 in choices.jsonl" in capsys.readouterr().out
+
+
+def test_people_choose_between_pictures(tmp_path, monkeypatch):
+    """Both are in one file beside the store, and what is kept is each picture itself."""
+    import base64
+
+    from PIL import Image
+
+    from makar.align.choices import PICTURE
+    from tests.align.painters import painter
+
+    place, said = tmp_path / "painter", []
+    model = painter(steps=2)
+    place.mkdir()
+    model.family.folder.save(model, place)
+    store = tmp_path / "c.jsonl"
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True, raising=False)
+    found = feedback(place, ["0", "1"], store=store, who="ann", seed=7, ask=answering("2", "1"), say=said.append)
+    assert (found.added, found.skipped) == (2, 0)
+    first, second = read_choices(found.snapshot)
+    assert (first.chosen_seed, first.rejected_seed, second.shown_first) == (8, 7, "chosen")
+    picture = Image.open(io.BytesIO(base64.b64decode(second.chosen.removeprefix(PICTURE))))
+    assert (picture.size, picture.mode) == ((8, 8), "L")
+    both = Image.open(tmp_path / "c.png")
+    assert both.size == (256 + 8 + 256, 256)
+    assert both.getpixel((3, 3))[0] == picture.getpixel((0, 0))
+    assert str(tmp_path / "c.png") in said[0]
+    assert "▀" in said[0]
+    record = recognise(json.loads(found.snapshot.read_text().splitlines()[0]))
+    assert record is not None
+
+
+def test_a_model_that_shows_nothing_is_refused(tmp_path):
+    from tests.align.painters import of
+
+    model = of("clip")
+    from makar.app.feedback import medium_of
+
+    with pytest.raises(InputError, match="cannot be shown"):
+        medium_of(model, tmp_path / "c.png")
+    assert medium_of(of("vae"), tmp_path / "c.png").asked("anything") is None

@@ -1,4 +1,7 @@
-"""`makar feedback`: two answers to each prompt, a person's choice between them, kept in a store that only grows."""
+"""`makar feedback`: two answers to each prompt, a person's choice between them, kept in a store that only grows.
+
+An answer is a text or a picture: how either is asked for, shown and kept is a `Medium`.
+"""
 
 import getpass
 import hashlib
@@ -33,6 +36,21 @@ def on_terminal(question: str) -> str:
     if not line:
         raise EOFError
     return line
+
+
+@dataclass(frozen=True)
+class Medium:
+    """What answers are.
+
+    Args:
+        asked: From a prompt to what the model is asked.
+        kept: From what the model gives to what the store holds; equal answers are kept equal.
+        shown: What a person is told of both, the first as [1].
+    """
+
+    asked: Callable[[str], Any]
+    kept: Callable[[Any], str]
+    shown: Callable[[Any, Any], str]
 
 
 @dataclass(frozen=True)
@@ -80,19 +98,18 @@ def feedback(
 
     folder, person = find_model(model, say), who or getpass.getuser()
     opened, weights = open_model(folder), weights_of(folder)
-    if "codec" not in opened.parts:
-        raise InputError("what this model makes cannot be shown as text", where=folder, fix="name a language model")
+    medium = medium_of(opened, store.with_suffix(".png"))
     choices = read_choices(store) if store.exists() else []
     done, added, skipped = chosen_already(choices, person, weights), 0, 0
     for number, prompt in enumerate(prompts):
         if prompt in done:
             continue
-        pair = two_answers(opened, prompt, seed + number * (TRIES + 2), settings)
+        pair = two_answers(opened, medium, prompt, seed + number * (TRIES + 2), settings)
         if pair is None:
             say(f"\n{prompt}\nthe model has one answer only; left out")
             skipped += 1
             continue
-        say(f"\n{prompt}\n\n[1]\n{pair[0][0]}\n\n[2]\n{pair[1][0]}\n")
+        say(f"\n{prompt}\n\n{medium.shown(pair[0][0], pair[1][0])}\n")
         reply = asked(ask)
         if reply == "q":
             break
@@ -101,14 +118,43 @@ def feedback(
             continue
         good, bad = (pair[0], pair[1]) if reply == "1" else (pair[1], pair[0])
         choice = Choice(
-            prompt=prompt, chosen=good[0], rejected=bad[0], chosen_seed=good[1], rejected_seed=bad[1],
-            shown_first="chosen" if reply == "1" else "rejected", who=person, when=now(), model=str(model),
-            weights=weights,
+            prompt=prompt, chosen=medium.kept(good[0]), rejected=medium.kept(bad[0]), chosen_seed=good[1],
+            rejected_seed=bad[1], shown_first="chosen" if reply == "1" else "rejected", who=person, when=now(),
+            model=str(model), weights=weights,
         )  # fmt: skip
         add_choice(store, choice)
         added += 1
     total = len(choices) + added
     return Session(store, snapshot(store, store.parent) if total else None, added, skipped, total)
+
+
+def medium_of(model: "Model[Any]", file: Path) -> Medium:
+    """What a model's answers are.
+
+    Args:
+        model: Who answers.
+        file: Where pictures are shown.
+
+    Raises:
+        InputError: The model answers nothing that can be shown.
+    """
+    from functools import partial
+
+    from makar.app import feedback_pictures as pictures
+    from makar.codecs.bpe import Bpe
+
+    if "images" in model.family.inputs and "tokens" not in model.family.inputs:
+        return Medium(partial(pictures.prompt_of, model), pictures.as_answer, partial(pictures.shown, place=file))
+    codec = model.parts.get("codec")
+    if not isinstance(codec, Bpe):
+        fix = "name a model of language or of pictures"
+        raise InputError("what this model makes cannot be shown", where=model.family.name, fix=fix)
+    chat = bool(getattr(codec, "chat_template", None))
+    return Medium(
+        asked=lambda prompt: [{"role": "user", "content": prompt}] if chat else prompt,
+        kept=lambda text: str(text).strip(),
+        shown=lambda first, second: f"[1]\n{str(first).strip()}\n\n[2]\n{str(second).strip()}",
+    )
 
 
 def asked(ask: Ask) -> str:
@@ -123,21 +169,20 @@ def asked(ask: Ask) -> str:
 
 
 def two_answers(
-    model: "Model[Any]", prompt: str, seed: int, settings: dict[str, Any]
-) -> tuple[tuple[str, int], tuple[str, int]] | None:
+    model: "Model[Any]", medium: Medium, prompt: str, seed: int, settings: dict[str, Any]
+) -> tuple[tuple[Any, int], tuple[Any, int]] | None:
     """Two different answers with their seeds, or None where the model finds no second one."""
     from makar.core.config import parse
     from makar.core.nouns import Request
     from makar.engine.run import Engine
 
     chosen = parse(model.family.settings, {**model.generation, **settings}, "generation settings")
-    codec = model.parts.get("codec")
-    spoken = [{"role": "user", "content": prompt}] if getattr(codec, "chat_template", None) else prompt
+    spoken = medium.asked(prompt)
     seeds = range(seed, seed + 2)
     for more in range(seed + 2, seed + 3 + TRIES):
         answers = Engine(model).generate([Request(spoken, each, chosen) for each in seeds])
-        first, second = (str(answer.data).strip() for answer in answers)
-        if first != second:
+        first, second = (answer.data for answer in answers)
+        if medium.kept(first) != medium.kept(second):
             return (first, seeds[0]), (second, seeds[-1])
         seeds = range(seed, more + 1, more - seed)
     return None

@@ -34,12 +34,12 @@ from makar.data.table import TensorSource
 from makar.engine.load import open_model
 from makar.evaluate.classifier import ClassifierConfig, classifier_of
 from makar.evaluate.features import values_of
+from makar.evaluate.judge import judge_of
 from makar.evaluate.pictures import some
 from makar.families.diffusion.caption import encoder_of, reads
 from makar.families.pictures import fitting, label_of
-from makar.measure.collapse import random_features
 from makar.recipes.alignment import Made, objective_of, reference_for, rollouts_of
-from makar.recipes.captioned import captioned_rows, captions_of
+from makar.recipes.captioned import captioned_rows, captions_of, emoji_of
 from makar.recipes.images import picture_samples, pixels, with_classes
 from makar.recipes.recipe import Recipe
 from makar.recipes.run import Run, Workspace
@@ -222,11 +222,12 @@ def of_dataset(stage: Stage) -> Seen:
 
 
 def of_scenes(stage: Stage) -> Seen:
-    """Scenes of another stream, seen by a net of random weights: they belong to no dataset that has its own."""
+    """Scenes of another stream, seen by the judge of scenes."""
     recipe, (channels, size) = stage.recipe, stage.shape
     rows = captioned_rows(recipe.data, None, size, channels, seed=recipe.seed, workspace=stage.workspace, say=stage.say)
     real = rows.valid.batch(0, recipe.watch.validate_rows)["images"]
-    return Seen(real, random_features, None, (), rows.identity, rows.facts)
+    judge = judge_of(emoji_of(recipe.data)[1], stage.say).net.requires_grad_(requires_grad=False).eval()
+    return Seen(real, judge.features, None, (), rows.identity, rows.facts)
 
 
 def wanted(stage: Stage) -> tuple[list[PicturePrompt], list[Any]]:
