@@ -201,6 +201,48 @@ def test_an_index_of_emoji(tmp_path):
     assert faults == ["not in the index of pictures"]
 
 
+ANIMALS = [f"1f4{number:02x}" for number in range(24)]
+
+
+def test_emoji_without_an_index_are_named_after_their_code_points(tmp_path):
+    extra = ("1f431", "1f468-200d-1f373", "1f44b-1f3fd", "1f1e9-1f1ea", "0031-fe0f-20e3", "1fafe", "u1f600_1f3fb")
+    found, faults = read(lay(tmp_path / "set", {f"assets/{name}.webp": None for name in (*ANIMALS, *extra)}))
+    assert not faults
+    said = {name.rpartition("/")[2].removesuffix(".webp"): facts.text for name, facts in found.items()}
+    assert said["1f431"] == "cat face"
+    assert said["1f468-200d-1f373"] == "man, cooking"
+    assert said["1f44b-1f3fd"] == "waving hand sign, medium skin tone"
+    assert said["1f1e9-1f1ea"] == "flag: de"
+    assert said["0031-fe0f-20e3"] == "digit one, keycap"
+    assert said["1f400"] == "rat"
+    assert not said["1fafe"]  # no character, as far as this Python knows
+    groups = {name.rpartition("/")[2]: facts.group for name, facts in found.items()}
+    assert groups["1f44b-1f3fd.webp"] == "1F44B"
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        [f"{number:06}" for number in range(1000, 1040)],  # photos by number
+        [f"{number}" for number in range(4096, 4136)],
+        [*ANIMALS, "readme"],
+        [*ANIMALS, "1f999999"],
+    ],
+)
+def test_pictures_with_numbers_for_names_are_no_emoji(tmp_path, names):
+    found, _ = read(lay(tmp_path / "set", {f"{name}.png": None for name in names}))
+    assert {facts.text for facts in found.values()} == {None}
+
+
+def test_a_caption_in_many_languages_is_its_first(tmp_path):
+    said = "A Russian owl.\nde.utf8=Eine Eule.\npt_BR.utf8=Uma coruja.\nca@valencia.utf8=Un.\nson.utf8=\n"
+    found, _ = read(
+        lay(tmp_path / "stamps", {"owl.png": None, "owl.txt": said, "cat.png": None, "cat.txt": "a.utf8 cat"})
+    )
+    assert found["owl.png"].text == "A Russian owl."
+    assert found["cat.png"].text == "a.utf8 cat"
+
+
 @pytest.mark.parametrize("rows", [[], {}, None, 3, [1], [{"image": 3}], [{"image": "a.png"}, {"name": "b"}]])
 def test_other_lists_are_no_index(rows):
     assert read_index(rows, "here") == {}

@@ -4,7 +4,7 @@ import zlib
 
 import numpy as np
 import pytest
-from PIL import Image, ImageCms
+from PIL import Image, ImageCms, PngImagePlugin
 
 from makar.data import pictures as module
 from makar.data.config import PictureOptions
@@ -204,3 +204,24 @@ def test_an_array_is_a_picture():
     assert from_array(pixels, "here", PictureOptions(size=8)).image.size == (8, 8)
     assert from_array(pixels, "here", PictureOptions(size=128)).reason == "smaller than 128 pixels"
     assert Image.open(io.BytesIO(to_png(Image.fromarray(pixels)))).info == {}
+
+
+@pytest.mark.parametrize(
+    ("held", "said"),
+    [
+        ({"Title": "Owl on Branch", "Description": "Owl on Branch."}, "Owl on Branch"),
+        ({"Title": "bo_fish", "Description": "frontal fish"}, "bo fish. frontal fish"),
+        ({"Description": " a\nhen. "}, "a hen"),
+        ({"Title": "Tempus Fugit", "Author": "nobody", "Software": "a pencil"}, "Tempus Fugit"),
+        ({"Software": "a pencil"}, None),
+        ({"Title": " "}, None),
+    ],
+)
+def test_a_picture_says_its_title_if_it_has_one(held, said):
+    info = PngImagePlugin.PngInfo()
+    for name, value in held.items():
+        info.add_text(name, value)
+    still = decode(file_of(noise(0), pnginfo=info), "here", AS_IT_IS)
+    assert isinstance(still, Still)
+    assert still.said == said
+    assert decode(file_of(noise(0), "JPEG"), "here", AS_IT_IS).said is None

@@ -134,7 +134,7 @@ def described(still: Still, found: Found) -> dict[str, Any]:
     return {
         "image": to_png(image),
         "label": facts.label,
-        "text": facts.text or None,
+        "text": facts.text or still.said,
         "id": found.id,
         "group": facts.group or found.id,
         "source": found.source,

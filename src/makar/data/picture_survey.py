@@ -4,6 +4,7 @@ This is the first of two walks over a source; `picture_sets` makes the second.
 """
 
 import json
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
@@ -16,7 +17,7 @@ from makar.data.archives import UNPACKERS, Entry
 from makar.data.document import Fault
 from makar.data.fetch import Fetched, entries
 from makar.data.idx import IMAGES, LABELS, read_labels
-from makar.data.sprites import Named, read_index, side_of
+from makar.data.sprites import Named, named_by_code, read_index, side_of
 
 SUFFIXES = frozenset((".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".ppm", ".pgm", ".svg"))
 """What is taken for a picture."""
@@ -122,17 +123,20 @@ def is_picture(kind: str) -> bool:
 
 def survey(source: Fetched) -> Survey:
     """The first walk: what is said of the pictures of a source."""
-    found = Survey()
+    found, names = Survey(), set[str]()
     for entry in leaves(source):
         if isinstance(entry, Fault):
             continue  # the second walk meets it again
         path = relative(entry.name, source)
         if is_picture(entry.kind):
+            names.add(PurePosixPath(path).name)
             found.pictures.add(stem_of(path))
             found.parents.add(path.rpartition("/")[0])
             continue
         note(found, path, entry)
     orphans(found, source)
+    if not (found.index or found.beside or found.rows):
+        found.index = named_by_code(names)
     found.sheet = sheet_of(found)
     found.labelled = any(row.label is not None for row in found.rows.values())
     found.labelled |= any("label" in held for held in found.beside.values())
@@ -236,7 +240,8 @@ def take_beside(found: Survey, path: str, data: bytes, entry: Entry) -> None:
     suffix, stem = suffix_of(path), stem_of(path)
     held = found.beside.setdefault(stem, {})
     if suffix in (".txt", ".cls"):
-        held["text" if suffix == ".txt" else "label"] = data.decode("utf-8-sig").strip()
+        said = data.decode("utf-8-sig").strip()
+        held["text" if suffix == ".txt" else "label"] = TRANSLATION.sub("", said).strip()
     else:
         made = parsed(data)
         if isinstance(made, dict):
@@ -248,6 +253,10 @@ def take_beside(found: Survey, path: str, data: bytes, entry: Entry) -> None:
             found.index |= read_index(made, entry.name)
     if not held:
         del found.beside[stem]
+
+
+TRANSLATION = re.compile(r"^[a-z]{2,3}(?:[_@]\w+)*\.utf8=.*$", re.MULTILINE)
+"""A line that says the same in another language, as Tux Paint's stamps have them: "de.utf8=Ein Apfel."."""
 
 
 def orphans(found: Survey, source: Fetched) -> None:

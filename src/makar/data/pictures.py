@@ -42,10 +42,12 @@ class Still:
     Args:
         image: Of mode L or RGB.
         changed: Whether it looks, or is stored, otherwise than its file said.
+        said: What its file says that it shows.
     """
 
     image: "Image"
     changed: bool
+    said: str | None = None
 
 
 class Unusable(Exception):
@@ -86,9 +88,23 @@ def decode(data: bytes, where: str, options: PictureOptions) -> Still | Fault:
     def make(image: "Image") -> Still:
         plain, changed = standard(image, options.background)
         fitted = fit(plain, options)
-        return Still(fitted, changed or fitted is not plain)
+        return Still(fitted, changed or fitted is not plain, said_in(image))
 
     return opened(data, where, make)
+
+
+LONGEST = 400
+"""Characters that a picture's own title and description are cut to."""
+
+
+def said_in(image: "Image") -> str | None:
+    """The title and the description that a PNG file may hold, as clip art does."""
+    held: dict[str, object] = getattr(image, "text", {})
+    parts = [" ".join(str(held.get(name, "")).replace("_", " ").split()) for name in ("Title", "Description")]
+    title, description = parts
+    repeated = description.lower().startswith(title.lower().rstrip("."))
+    both = [description] if repeated else [title, description]
+    return ". ".join(part.rstrip(".") for part in both if part)[:LONGEST] or None
 
 
 def opened(data: bytes, where: str, make: Callable[["Image"], Made]) -> Made | Fault:

@@ -1,11 +1,14 @@
 """The index of an emoji set (emoji-datasource and its kin): what each picture shows, and which belong together.
 
-The pictures are files of their own, or cells of a sheet, in a file named SIDE.png or NAME_SIDE.png: every cell is a
+A set without an index whose files are all named after code points is named by Unicode. Where there is an index, the
+pictures are files of their own, or cells of a sheet, in a file named SIDE.png or NAME_SIDE.png: every cell is a
 picture of SIDE pixels with an empty one on each edge.
 """
 
 import re
-from collections.abc import Iterator, Mapping
+import sys
+import unicodedata
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
@@ -85,6 +88,59 @@ def variations(row: dict[str, Any], text: str) -> Iterator[tuple[str, str, tuple
         if isinstance(variation, dict) and isinstance(variation.get("image"), str):
             words = " and ".join(TONES.get(tone, tone) for tone in str(tones).split("-"))
             yield variation["image"], f"{text}, {words} skin tone", cell_of(variation)
+
+
+CODED = re.compile(r"(?:emoji_)?u?([0-9a-f]{4,6}(?:[-_][0-9a-f]{4,6})*)", re.IGNORECASE)
+"""The name of a file, less its suffix, that spells code points: 1f431, 1f468-200d-1f373, emoji_u1f431."""
+
+SILENT = {"200D", "FE0F", "E007F"}
+"""Code points that join others, or choose how they are drawn."""
+
+SAID = {"2640": "woman", "2642": "man", "20E3": "keycap"}
+"""What some code points mean in an emoji, where their own names are of signs."""
+
+LETTER = "regional indicator symbol letter "
+"""Before each letter of a flag's country."""
+
+EMOJI = re.compile(r"(?:emoji_)?u?1f[0-9a-f]{3}", re.IGNORECASE)
+"""How most names of emoji begin, and no number does."""
+
+
+def named_by_code(files: Collection[str]) -> dict[str, Named]:
+    """Pictures by file name, where all files are named after code points, and most of them after emoji's; else none.
+
+    Args:
+        files: Names of files, without folders.
+    """
+    if 2 * sum(EMOJI.match(file) is not None for file in files) <= len(files):
+        return {}
+    found: dict[str, Named] = {}
+    for file in sorted(files):
+        spelt = CODED.fullmatch(PurePosixPath(file).stem)
+        codes = re.split("[-_]", spelt[1].upper()) if spelt else ["FFFFFF"]
+        if any(int(code, 16) > sys.maxunicode for code in codes):
+            return {}
+        plain = [code.lstrip("0").zfill(4) for code in codes if code not in TONES]
+        tones = " and ".join(TONES[code] for code in codes if code in TONES)
+        text = spoken(plain)
+        text += f", {tones} skin tone" if tones and text else ""
+        found[file] = Named(text, None, "-".join(code for code in plain if code not in SILENT))
+    return found
+
+
+def spoken(codes: Sequence[str]) -> str:
+    """What code points are called together; nothing where Unicode, as it is known here, has no name for one."""
+    words: list[str] = []
+    for code in codes:
+        if code in SILENT:
+            continue
+        name = SAID.get(code) or unicodedata.name(chr(int(code, 16)), "").lower()
+        if not name:
+            return ""
+        words.append(name.removeprefix(LETTER))
+    if all(len(word) == 1 for word in words):
+        return f"flag: {''.join(words)}"
+    return ", ".join(words)
 
 
 def side_of(path: str) -> int:
