@@ -19,7 +19,7 @@ from makar.core.random import key_of
 from makar.engine.adapters import merged
 from makar.engine.load import find_model, open_model
 from makar.families.table import family
-from makar.recipes.adapting import adapt
+from makar.recipes.adapting import adapt, learning_word
 from makar.recipes.alarm import collapse_alarm
 from makar.recipes.alignment import Made, aligned
 from makar.recipes.alignment_pictures import aligned_pictures
@@ -156,6 +156,8 @@ def pictured(
     say: Say,
 ) -> Made:
     """Rows of pictures for a family that learns them, and its looks at itself."""
+    if recipe.word is not None:
+        model, objective = learning_word(recipe.word, model, objective)
     net: Any = model.config.net  # pyright: ignore[reportAttributeAccessIssue]: every family of pictures has one
     rows = rows_of_pictures(recipe, model, net, workspace, say)
     model = with_classes(model, rows.classes)
@@ -200,7 +202,9 @@ def rows_of_pictures(recipe: Recipe, model: Model[Any], net: Any, workspace: Wor
         return subject_rows(data, model, recipe.sample, seed=seed, workspace=workspace, say=say)
     if data.rows != "image":
         encode, size, channels = None if text is None else text.rows, net.sample_size, net.in_channels
-        return captioned_rows(data, encode, size, channels, codec=codec, seed=seed, workspace=workspace, say=say)
+        return captioned_rows(
+            data, encode, size, channels, codec=codec, text=text, seed=seed, workspace=workspace, say=say
+        )
     if codec is not None:
         return latent_rows(data, codec, net, seed=seed, workspace=workspace, say=say)
     return image_rows(data, net.sample_size, net.in_channels, seed=seed, workspace=workspace, say=say)
@@ -315,9 +319,10 @@ def base_folder(recipe: Recipe, workspace: Workspace) -> Path | None:
 def base_identity(recipe: Recipe, parents: Mapping[str, Any], model: Model[Any]) -> dict[str, str]:
     """The hash of the weights that a run needs and its checkpoints do not hold: frozen ones, or compared with."""
     found: dict[str, str] = {}
-    if recipe.init and (recipe.adapter is not None or compares(recipe)):
+    frozen = not all(weight.requires_grad for weight in model.net.parameters())
+    if recipe.init and (frozen or compares(recipe)):
         found["base"] = hash_of(parents[recipe.init]["weights"])
-    elif not all(weight.requires_grad for weight in model.net.parameters()):
+    elif frozen:
         found["parts"] = hash_of({name: parents[each]["weights"] for name, each in recipe.parts.items()})
     return found
 

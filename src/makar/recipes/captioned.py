@@ -1,11 +1,12 @@
 """Pictures with what is said of them as rows: a recipe's dataset of captions, or scenes of the emoji of its sources."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import chain
 from typing import Any
 
 from makar.core.errors import RecipeError
-from makar.core.nouns import LatentCodec, Source
+from makar.core.nouns import LatentCodec, Source, TextEncoder
 from makar.data.captioned import Captioned, Encode, Encoded, SceneRows
 from makar.data.fetch import Fetched, fetch
 from makar.data.latents import Latents
@@ -16,6 +17,7 @@ from makar.data.scene_words import captions_of as captions_of_scene
 from makar.data.scenes import SHARE, Scenes, scene_of, scene_seed
 from makar.data.steps import record_of
 from makar.data.store import Count
+from makar.data.told import Told, kept_told
 from makar.recipes.images import ImageRows, pixels
 from makar.recipes.latents import check_codec, check_variation, latents
 from makar.recipes.recipe import DataConfig
@@ -33,6 +35,7 @@ def captioned_rows(
     channels: int,
     *,
     codec: Any = None,
+    text: TextEncoder | None = None,
     seed: int,
     workspace: Workspace,
     say: Say,
@@ -45,6 +48,7 @@ def captioned_rows(
         size: Side of the net's pictures, or of its latents.
         channels: Of the net's pictures, or of its latents.
         codec: What makes pictures small, for a net that learns latents; None for pixels.
+        text: What reads the captions, where it is frozen: those of a dataset are then read once, and kept.
         seed: Of the order of rows, and of how they vary; or of the scenes.
         workspace: Where datasets lie.
         say: For a line on each thing that takes time.
@@ -57,8 +61,12 @@ def captioned_rows(
         check_codec(codec, channels)
         size, channels = size * codec.factor, codec.channels
     if data.rows == "scenes":
-        return scene_rows(data, encode, size, channels, codec=codec, seed=seed, say=say)
-    return dataset_rows(data, encode, size, channels, codec=codec, seed=seed, workspace=workspace, say=say)
+        rows = scene_rows(data, encode, size, channels, codec=codec, seed=seed, say=say)
+    else:
+        rows = dataset_rows(
+            data, encode, size, channels, codec=codec, text=text, seed=seed, workspace=workspace, say=say
+        )
+    return replace(rows, identity={**rows.identity, "text": text.hash()}) if text is not None else rows
 
 
 def dataset_rows(
@@ -68,6 +76,7 @@ def dataset_rows(
     channels: int,
     *,
     codec: LatentCodec | None,
+    text: TextEncoder | None,
     seed: int,
     workspace: Workspace,
     say: Say,
@@ -87,7 +96,11 @@ def dataset_rows(
             sources[split] = Latents(latents(shards, codec, mirrored=False, say=say), seed)
     rows: dict[str, Source] = dict(sources)
     if encode is not None:
-        rows = {split: Captioned(each, encode(found[split].captions)) for split, each in sources.items()}
+        captioned = {split: Captioned(each, encode(found[split].captions)) for split, each in sources.items()}
+        rows = dict(captioned)
+        if text is not None:
+            for split, each in captioned.items():
+                rows[split] = Told(each, kept_told(text, each.tokens, found[split].path, say=say))
     train, valid = found["train"], found["valid"]
     left_out = f"; {train.left_out:,} have no caption or not the size" if train.left_out else ""
     say(f"{train.rows:,} captioned pictures of {size}x{size} to train on; {valid.rows:,} to validate{left_out}")

@@ -219,3 +219,15 @@ def test_a_picture_without_a_caption_has_a_likelihood():
     found = likelihood(model, images, untold(model, 2), pair, steps=2)
     assert torch.equal(found, likelihood(model, images, told, pair, steps=2))
     assert scoring_of(model, 1).nats(images, None, pair).isfinite().all()
+
+
+def test_what_the_tower_said_already_is_told_as_if_it_were_read_now():
+    model, tower = reader(), Tower()
+    ids = tower.ids(["a cat", "a red dog", "space"])
+    tokens, pooled = tower.features(ids)
+    kept = {"images": RED, "text_tokens": tokens, "text_pooled": pooled}
+    model.net.train()
+    read = Denoise(label_drop=0.5).prepare(model, {"images": RED, "tokens": ids}, rng())
+    found = Denoise(label_drop=0.5).prepare(model, kept, rng())
+    assert found.keys() == read.keys()
+    assert all(torch.equal(found[name], read[name]) for name in read)

@@ -16,6 +16,9 @@ from makar.core.nouns import Batch, Model, TextEncoder
 from makar.families.diffusion.towers import SLOTS, Towers
 from makar.nets.mmdit_config import MMDiTConfig
 
+TEXTS = ("tokens", "text_tokens", "text_pooled")
+"""Columns of a batch that say a row's text: its tokens, or what the tower said of them."""
+
 
 class Caption(NamedTuple):
     """Some texts, as the net takes them.
@@ -71,22 +74,37 @@ def caption_of(model: Model[Any], ids: Int[Tensor, "rows length"]) -> Caption:
     Raises:
         ModelError: As `encoder_of`.
     """
-    text = encoder_of(model)
-    tokens, pooled = text.features(ids)
-    wide = tokens.repeat(1, 1, slots(text))
-    return Caption(F.pad(wide, (0, shape_of(model).joint_attention_dim - wide.shape[2])), pooled.repeat(1, slots(text)))
+    return in_slots(model, *encoder_of(model).features(ids))
+
+
+def in_slots(
+    model: Model[Any], tokens: Float[Tensor, "rows length width"], pooled: Float[Tensor, "rows whole"]
+) -> Caption:
+    """What a tower said of texts, as the net is told of it.
+
+    Raises:
+        ModelError: As `encoder_of`.
+    """
+    count = slots(encoder_of(model))
+    wide = tokens.repeat(1, 1, count)
+    return Caption(F.pad(wide, (0, shape_of(model).joint_attention_dim - wide.shape[2])), pooled.repeat(1, count))
 
 
 def with_captions(model: Model[Any], batch: Batch) -> Batch:
-    """Rows with what the net is told of their texts, `told` and `pooled`, in place of their `tokens`.
+    """Rows with what the net is told of their texts, `told` and `pooled`.
+
+    They stand in place of the texts' `tokens`, or of `text_tokens` and `text_pooled`, what the tower has said already.
 
     Raises:
         ModelError: As `encoder_of`.
     """
     if "told" in batch:
         return batch
-    found = caption_of(model, batch["tokens"])
-    rest = {name: column for name, column in batch.items() if name != "tokens"}
+    rest = {name: column for name, column in batch.items() if name not in TEXTS}
+    if "text_tokens" in batch:
+        found = in_slots(model, batch["text_tokens"], batch["text_pooled"])
+    else:
+        found = caption_of(model, batch["tokens"])
     return {**rest, "told": found.tokens, "pooled": found.pooled}
 
 

@@ -122,7 +122,7 @@ def captioned(model: Model[Net], batch: Batch, drop: float, rng: Rng) -> Batch:
     """
     if "told" in batch:
         return batch
-    if "tokens" not in batch:
+    if not {"tokens", "text_tokens"} & batch.keys():
         raise InputError("the rows have no captions, and the net reads them", fix='set data.rows = "captioned"')
     batch = with_captions(model, batch)
     if not drop:
