@@ -133,7 +133,9 @@ def side_by_side(parts: Mapping[str, Figure]) -> Figure:
     return replace(first, values=values)
 
 
-def chosen(pictures: Vectors, names: Vectors, right: Int[Tensor, " rows"], ways: int, seed: int) -> list[float]:
+def chosen(
+    pictures: Vectors, names: Float[Tensor, "names dims"], right: Int[Tensor, " rows"], ways: int, seed: int
+) -> list[float]:
     """Whether each picture's nearest name is the right one.
 
     Args:
@@ -152,7 +154,7 @@ def chosen(pictures: Vectors, names: Vectors, right: Int[Tensor, " rows"], ways:
     return (ranks(likeness, F.one_hot(right, len(names)).bool()) == 0).float().tolist()
 
 
-def meant(model: Model[Any], prompts: Sequence[Sequence[str]]) -> Vectors:
+def meant(model: Model[Any], prompts: Sequence[Sequence[str]]) -> Float[Tensor, "names dims"]:
     """What stands for each name: the mean of what its prompts mean, of length 1."""
     flat = text_vectors(model, [prompt for each in prompts for prompt in each])
     means = [part.mean(0) for part in flat.split([len(each) for each in prompts])]
