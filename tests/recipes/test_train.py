@@ -11,6 +11,7 @@ import torch
 
 from makar.core.errors import InputError, RecipeError, ResourceError, RunError
 from makar.core.files import lock
+from makar.core.nouns import Model
 from makar.core.tensors import load_tensors
 from makar.engine.load import find_model, open_model
 from makar.families.table import family
@@ -19,6 +20,7 @@ from makar.recipes.load import load_recipe, shipped
 from makar.recipes.run import Workspace
 from makar.train.distributed import World
 from makar.train.metrics import read_metrics
+from tests.emoji import draw_set
 
 
 class Killed(BaseException):
@@ -374,16 +376,54 @@ TINY_NETS = {
 TINY_NET = ("model.net.block_out_channels=[8, 8]",)
 TINY_TEXT = ("data.collect.test='hash'", "data.collect.valid_fraction=0.2", "data.collect.min_chars=1")
 TINY_PICTURES = ("data.collect.pictures.near=0", "data.collect.valid_fraction=0.2")
+TINY_TOWER = "{hidden_size=32, num_hidden_layers=2, patch_size=16}"
+TINY_SCENES = {
+    "clip": (f"model.vision={TINY_TOWER}", "model.text={hidden_size=32, num_hidden_layers=1, vocab_size=600}"),
+    "llava": (f"model.vision={TINY_TOWER}", "model.text={hidden_size=32, num_hidden_layers=1, vocab_size=400}"),
+}
 TINY_RUN = ("train.steps=2", "train.batch_size=4", "train.compile='off'", "watch.validate_rows=4")
+TINY_PAIRS = ("rollouts.group=2", "rollouts.batches=1")
 TINY_ROLLOUTS = ("rollouts.group=2", "rollouts.max_tokens=4")
 
 
+@pytest.fixture(scope="session")
+def emoji(tmp_path_factory):
+    return draw_set(tmp_path_factory.mktemp("emoji"))
+
+
+@pytest.fixture(scope="session")
+def tower(tmp_path_factory):
+    """A tiny CLIP that has learned nothing, as a folder."""
+    from makar.codecs.captions import train_captions
+    from makar.families.clip.config import ClipConfig
+    from makar.families.clip.family import FAMILY
+
+    codec = train_captions(["a cat in space"] * 9, 600, 24)
+    config = ClipConfig.model_validate({
+        "vision": {"hidden_size": 32, "num_hidden_layers": 2, "patch_size": 16},
+        "text": {"hidden_size": 32, "num_hidden_layers": 1, "vocab_size": 600},
+    })  # fmt: skip
+    folder = tmp_path_factory.mktemp("tower")
+    FAMILY.folder.save(Model(FAMILY, config, FAMILY.build(config), {"codec": codec}), folder)
+    return folder
+
+
 @pytest.fixture
-def made_small(verses, python_files, manual, pictures, speaker, painter):
+def made_small(verses, python_files, manual, pictures, speaker, painter, emoji, tower, request, monkeypatch):
     """Change a stage of a shipped recipe so that it takes seconds and nothing from outside."""
+    monkeypatch.setattr("makar.recipes.talks.LOOKED", 1)
+    monkeypatch.setattr("makar.recipes.talks.TOLD", 50)
+    monkeypatch.setattr("makar.evaluate.sights.GREEDY", {"temperature": 0.0, "max_tokens": 2})
 
     def sets(recipe, inner):
         given = list(TINY_RUN)
+        if recipe.data.rows == "scenes" and recipe.reward:
+            made = request.getfixturevalue("scenes")
+            ours = [f"init='{made['told']}'", f"reward.clip.path='{made['clip']}'", f"data.sources=['{made['emoji']}']"]
+            return [*given, *ours, *TINY_PAIRS, "watch.judged=2"]
+        if recipe.data.rows in ("scenes", "scene-talks"):
+            given += [f"data.sources=['{emoji}']", *(f"parts.{name}='{tower}'" for name in recipe.parts)]
+            return given + list(TINY_SCENES.get(recipe.model.family, ()) if recipe.model else ())
         if recipe.init and not inner:
             given.append(f"init='{painter if recipe.data.rows == 'image' else speaker}'")
         if recipe.model is not None:
@@ -392,6 +432,7 @@ def made_small(verses, python_files, manual, pictures, speaker, painter):
         if recipe.data.rows == "image":
             steps = recipe.model is None or "steps" in family(recipe.model.family).settings.model_fields
             given += ["sample.steps=2"] if steps else []
+            given += TINY_PAIRS if recipe.reward else ()
             return [*given, f"data.sources=['{pictures}']", *TINY_PICTURES]
         given.append("data.length=512")
         if not recipe.data.sources[0].startswith("make:"):
@@ -406,7 +447,7 @@ def made_small(verses, python_files, manual, pictures, speaker, painter):
 
 
 @pytest.mark.parametrize("name", shipped())
-def test_shipped_recipes_run_tiny(name, made_small, workspace):
+def test_shipped_recipes_run_tiny(name, made_small, workspace, hasty_judges):
     stages = load_recipe(name).stages
     sets = []
     for stage, recipe in stages.items():
