@@ -130,6 +130,30 @@ class Captions:
         """Rows of captions that a dataset holds: what is too long loses its end, as CLIP was trained."""
         return self._rows([row[: self.length - 2] for row in self._pieces(captions)])
 
+    @cached_property
+    def words(self) -> dict[str, int]:
+        """Words that were added as tokens of their own, in the order of their ids."""
+        added = json.loads(self.source).get("added_tokens", [])
+        return {each["content"]: each["id"] for each in added if each["content"] not in (START, END)}
+
+    def with_word(self, word: str) -> "Captions":
+        """The same with one more token, for a word of its own.
+
+        Raises:
+            InputError: It cannot be a word, or is a token already.
+        """
+        if not word or word in (START, END) or word != "".join(word.lower().split()):
+            fix = "write it small and without blanks, such as '<mine>'"
+            raise InputError("this cannot be a word", value=word, fix=fix)
+        if len(self._pieces([word])[0]) == 1:
+            raise InputError("the word is a token already", value=word, fix="take a rarer one, such as '<mine>'")
+        plain = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": True, "special": False}
+        found = json.loads(self.source)
+        found["added_tokens"] = [*found["added_tokens"], {"id": self.vocab_size, "content": word, **plain}]
+        known: Any = self.settings.get(KNOWN)
+        more = {KNOWN: "".join(sorted({*known, *characters(word)}))} if isinstance(known, str) else {}
+        return Captions(json.dumps(found, ensure_ascii=False, indent=2) + "\n", {**self.settings, **more})
+
     def unknown(self, caption: str) -> bool:
         """Whether all that stands in a caption are characters that the tokenizer never met."""
         known: object = self.settings.get(KNOWN)

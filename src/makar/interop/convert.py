@@ -10,6 +10,7 @@ from makar.core.nouns import Model
 from makar.data.fetch import hash_of
 from makar.engine.adapters import base_of, is_adapter, load_adapter, merged, save_adapter
 from makar.engine.load import open_model
+from makar.families.diffusion.inversion import read_word, taught
 from makar.families.language.family import FAMILY
 from makar.interop.gguf_file import open_gguf
 from makar.interop.gguf_read import read_gguf
@@ -37,8 +38,8 @@ def import_model(name: str | Path, out: Path, *, base: str | Path | None = None,
     """Make a model folder of makar's own from what another tool made.
 
     Args:
-        name: A GGUF file, a folder of `transformers`, diffusers or PEFT, an adapter of a diffusion model as a file in
-            diffusers' layout or in kohya's, or any name that `find_model` knows.
+        name: A GGUF file, a folder of `transformers`, diffusers or PEFT, any name that `find_model` knows; or what was
+            made for a diffusion model: an adapter as a file in diffusers' layout or in kohya's, a learned word.
         out: The folder to make.
         base: The model under an adapter that does not itself say where it is.
         say: Takes a line with the licence and the hash.
@@ -52,7 +53,7 @@ def import_model(name: str | Path, out: Path, *, base: str | Path | None = None,
     fresh(out)
     path = Path(name)
     if (file := lora_file(path)) is not None:
-        return import_lora(file, out, base, say)
+        return import_addition(file, out, base, say)
     if path.is_file():
         stated = open_gguf(path).metadata
         licence, title = (str(stated.get(f"general.{key}", "")) for key in ("license", "name"))
@@ -75,17 +76,20 @@ def import_model(name: str | Path, out: Path, *, base: str | Path | None = None,
     return out
 
 
-def import_lora(file: Path, out: Path, base: str | Path | None, say: Say) -> Path:
-    """Make an adapter's folder of a file of diffusers' or of kohya's.
+def import_addition(file: Path, out: Path, base: str | Path | None, say: Say) -> Path:
+    """Make an adapter's folder of a file of diffusers' or of kohya's, or a whole model that knows the word in it.
 
     Raises:
-        UserError: No base is named, or the adapter is of another one.
+        UserError: No base is named, or what is in the file is of another one.
     """
     if base is None:
         raise InputError("such a file does not say which model it changes", where=file, fix="name it: --base MODEL")
     below = find_model(base, say)
     model = merged(open_model(below))
     check_paints(model, below)
+    if (found := read_word(file)) is not None:
+        keep(taught(model, *found), out, Origin(str(file), sha256(file)))
+        return out
     model = with_factors(model, read_factors(file, model.net))
     with folder_atomic(out) as beside:
         save_adapter(model, beside, below)

@@ -2,14 +2,19 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import nn
 
-from makar.core.nouns import Cost
+from makar.core.errors import RecipeError
+from makar.core.nouns import Cost, Model, Objective
 from makar.core.random import key_of
+from makar.families.diffusion.inversion import Inversion, learning
+from makar.families.diffusion.objective import Denoise
 from makar.nets.lora import DEFAULT, adapter_parameters, attach, train_only
 from makar.nets.lora_config import LoraConfig
+from makar.recipes.recipe import WordConfig
 
 
 def adapt(net: nn.Module, blocks: Sequence[nn.Module], adapter: LoraConfig | None, seed: int = 0) -> None:
@@ -30,6 +35,23 @@ def adapt(net: nn.Module, blocks: Sequence[nn.Module], adapter: LoraConfig | Non
         torch.manual_seed(key_of(seed, "adapter"))
         attach(net, blocks, adapter)
     train_only(net, DEFAULT)
+
+
+def learning_word(word: WordConfig, model: Model[Any], objective: Objective[Any]) -> tuple[Model[Any], Objective[Any]]:
+    """A model of which only a word's vector learns, and the loss by which it does.
+
+    Args:
+        word: The recipe's.
+        model: Its net is changed in place.
+        objective: The recipe's, whose weighting the loss has.
+
+    Raises:
+        UserError: The model cannot learn it, or the objective is of another kind.
+    """
+    if not isinstance(objective, Denoise):
+        fix = "leave objective.name out"
+        raise RecipeError("a word is learned by taking noise off", where="word", value=word.text, fix=fix)
+    return learning(model, word.text, word.initial), Inversion(weighting=objective.weighting)
 
 
 def adapted_cost(cost: Cost, net: nn.Module) -> Cost:

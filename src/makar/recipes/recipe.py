@@ -111,6 +111,13 @@ class WatchConfig(Config):
     )
 
 
+class WordConfig(Config):
+    """A word that a text tower learns, from pictures whose captions say it: textual inversion, arXiv 2208.01618."""
+
+    text: str = Field(min_length=1, description="The word: one that the tower has no token for, such as <mine>")
+    initial: str = Field(default="", description="Words whose mean it begins at; the word's own pieces if left out")
+
+
 class Recipe(Config):
     """One stage: data, a fresh or a given model, an objective and a schedule."""
 
@@ -122,6 +129,9 @@ class Recipe(Config):
     init: Reference | None = Field(default=None, description="The model to start from: @stage, @run, or a folder")
     adapter: LoraConfig | None = Field(
         default=None, description="Train this beside the weights of init, which stay as they are"
+    )
+    word: WordConfig | None = Field(
+        default=None, description="Train this word's vector in the text tower of init, and nothing else"
     )
     parts: dict[str, Reference] = Field(default={}, description="Parts taken from other models, such as codec = '@vae'")
     objective: ObjectiveConfig = ObjectiveConfig()
@@ -149,6 +159,16 @@ class Recipe(Config):
             raise ValueError(
                 "set train.optimizer.name = 'adamw': Muon's steps are made for whole matrices, not for an adapter's two"
             )
+        return self
+
+    @model_validator(mode="after")
+    def word_stands_alone(self) -> "Recipe":
+        """A word is learned by a trained model of which nothing else learns."""
+        if self.word is not None and (self.init is None or self.adapter is not None):
+            raise ValueError("give init = '@stage, @run or a folder' and no [adapter]: a word learns alone")
+        captions = self.data.subject.captions if self.data.subject else ()
+        if self.word is not None and not (captions and all(self.word.text in caption for caption in captions)):
+            raise ValueError(f"set data.rows = 'subject', and say {self.word.text!r} in each of data.subject.captions")
         return self
 
     @model_validator(mode="after")

@@ -11,6 +11,7 @@ from makar.families.diffusion.consistency import Consistency
 from makar.families.diffusion.cost import cost
 from makar.families.diffusion.denoise import Net
 from makar.families.diffusion.folder import read, read_beside, recognises, save, save_beside
+from makar.families.diffusion.inversion import settled
 from makar.families.diffusion.objective import Denoise, DenoisingScore
 from makar.families.diffusion.sample import SAMPLER
 from makar.families.diffusion.settings import DiffusionSettings
@@ -45,4 +46,5 @@ FAMILY = Family(
     cost=cost,
     inputs=("images",),
     tiny=tiny,
+    finish=settled,
 )

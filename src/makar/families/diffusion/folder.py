@@ -32,6 +32,7 @@ from makar.families.diffusion.ecosystem import (
     scheduler_of,
     text_pipeline_of,
 )
+from makar.families.diffusion.inversion import save_word
 from makar.families.diffusion.towers import NAMES, read_towers, save_towers
 from makar.families.weights import read_weights, restored, write_weights
 from makar.nets.image_config import UNetConfig
@@ -57,6 +58,7 @@ def save(model: Model[Net], folder: Path) -> None:
     save_scheduler(scheduler, folder)
     if "text" in model.parts:
         save_towers(model.parts["text"], folder, piped=False)
+        save_word(model, folder)
     if pipeline and scheduler is not None:
         parts = {"scheduler": ["diffusers", scheduler["_class_name"]], "unet": ["diffusers", "UNet2DModel"]}
         write_json(folder / "model_index.json", {"_class_name": pipeline, "_diffusers_version": VERSION, **parts})
@@ -104,6 +106,7 @@ def save_latent(model: Model[Net], codec: LatentCodec, folder: Path) -> None:
     parts |= {"scheduler": ("diffusers", scheduler["_class_name"])} if scheduler else {}
     if text:
         save_towers(text, folder)
+        save_word(model, folder)
         parts |= NAMES
     labels = {"id2label": {str(place): name for place, name in enumerate(config.classes)}} if config.classes else {}
     index = {"_class_name": pipeline or NO_PIPELINE, "_diffusers_version": VERSION, **(labels if pipeline else {})}
