@@ -105,8 +105,10 @@ def attend_all(
     k: Float[Tensor, "rows heads keys head_dim"],
     v: Float[Tensor, "rows heads keys head_dim"],
     bias: Float[Tensor, "1 1 1 keys"] | None = None,
+    *,
+    causal: bool = False,
 ) -> Float[Tensor, "rows heads queries head_dim"]:
-    """Every token looks at all; the queries may be some of the tokens.
+    """Every token looks at all, or at what is not behind it; the queries may be some of the tokens.
 
     On a CPU in float32, whatever comes in: for some hundred tokens PyTorch's fused kernel takes two to four times as
     long in bfloat16 (docs/experiments.md, "Text to image").
@@ -116,11 +118,12 @@ def attend_all(
         k: Keys, of as many heads.
         v: Values.
         bias: Added to what each token is worth to all.
+        causal: Whether what lies behind a token is hidden from it; then without a bias.
     """
     if q.device.type != "cpu":
-        return F.scaled_dot_product_attention(q, k, v, bias)
+        return F.scaled_dot_product_attention(q, k, v, bias, is_causal=causal)
     with torch.autocast("cpu", enabled=False):
-        return F.scaled_dot_product_attention(q.float(), k.float(), v.float(), bias).to(v.dtype)
+        return F.scaled_dot_product_attention(q.float(), k.float(), v.float(), bias, is_causal=causal).to(v.dtype)
 
 
 def attend_cached(

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from makar.nets.attention import attend_all
 from makar.nets.clip_config import Activation, ClipTextConfig, ClipTowerConfig, ClipVisionConfig
 
 States = Float[Tensor, "rows tokens width"]
@@ -63,7 +64,7 @@ class ClipAttention(nn.Module):
         q, k, v = (
             layer(x).unflatten(2, (self.heads, -1)).transpose(1, 2) for layer in (self.q_proj, self.k_proj, self.v_proj)
         )
-        found = F.scaled_dot_product_attention(q, k, v, is_causal=self.causal)
+        found = attend_all(q, k, v, causal=self.causal)
         return self.out_proj(found.transpose(1, 2).flatten(2))
 
 
