@@ -117,6 +117,73 @@ def painter(tmp_path_factory):
     return folder
 
 
+SCENES = """
+[stages.clip]
+data = {{ sources = ["{folder}"], rows = "scenes" }}
+train = {{ steps = 1, batch_size = 4, compile = "off", precision = "fp32" }}
+watch = {{ validate_rows = 4 }}
+[stages.clip.model]
+family = "clip"
+vision = {{ hidden_size = 16, num_hidden_layers = 1, patch_size = 16 }}
+text = {{ hidden_size = 16, num_hidden_layers = 2, vocab_size = 600 }}
+projection_dim = 12
+
+[stages.told]
+parts = {{ text = "@clip" }}
+sample = {{ steps = 2 }}
+data = {{ sources = ["{folder}"], rows = "scenes" }}
+train = {{ steps = 1, batch_size = 4, compile = "off", precision = "fp32" }}
+watch = {{ validate_rows = 4, prompts = ["a cat in space"] }}
+[stages.told.model]
+family = "diffusion"
+prediction = "data"
+[stages.told.model.net]
+kind = "mmdit"
+sample_size = 32
+patch_size = 8
+num_layers = 1
+num_attention_heads = 2
+attention_head_dim = 8
+joint_attention_dim = 32
+pooled_projection_dim = 24
+empty_tokens = 0
+"""
+
+
+@pytest.fixture(scope="session")
+def scenes(tmp_path_factory):
+    """A set of emoji, a tiny CLIP of scenes and a tiny model that is told by it: their folders by name."""
+    from tests.emoji import draw_set
+
+    root = tmp_path_factory.mktemp("scenes")
+    emoji = draw_set(root / "emoji")
+    (root / "scenes.toml").write_text(SCENES.format(folder=emoji))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("makar.recipes.pace.PROBE_SECONDS", 0.0)
+        patch.setattr("makar.recipes.captioned.TOLD", 200)
+        done = train(load_recipe(root / "scenes.toml"), Workspace(root))
+    return {"emoji": emoji, **{result.run.folder.name: result.run.model for result in done}}
+
+
+@pytest.fixture
+def hasty_judges(monkeypatch):
+    """What measures pictures has learned for two steps, and the judge of scenes nothing."""
+    import torch
+
+    from makar.core.nouns import Model
+    from makar.evaluate import judge
+
+    def untrained(sprites, say):
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            config = judge.JudgeConfig()
+            return Model(judge.JUDGE, config, judge.build(config).eval())
+
+    monkeypatch.setattr("makar.evaluate.classifier.STEPS", 2)
+    for place in ("attributes", "alignment_pictures"):
+        monkeypatch.setattr(f"makar.recipes.{place}.judge_of", untrained)
+
+
 @pytest.fixture
 def workspace(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)

@@ -49,10 +49,7 @@ validate_rows = 8
 """
 
 
-@pytest.fixture(autouse=True)
-def quick(monkeypatch):
-    """A classifier that learns for two steps."""
-    monkeypatch.setattr("makar.evaluate.classifier.STEPS", 2)
+pytestmark = pytest.mark.usefixtures("hasty_judges")
 
 
 def kept(model, place):
@@ -189,3 +186,48 @@ def test_rewards_are_needed_and_a_likelihood(file, workspace, tmp_path):
         file(text=without)
     with pytest.raises(ModelError, match="cannot say how likely"):
         train(file(init=generator(tmp_path / "gan")), workspace)
+
+
+TOLD = """
+init = "{told}"
+data = {{ sources = ["{emoji}"], rows = "scenes" }}
+objective = {{ name = "dpo" }}
+reward = {{ clip = {{ path = "{clip}" }} }}
+rollouts = {{ group = 2 }}
+train = {{ steps = 2, batch_size = 2, compile = "off" }}
+watch = {{ validate_rows = 4, judged = 2, prompts = ["a cat in space"] }}
+"""
+
+
+@pytest.mark.parametrize("name", ["dpo", "direct"])
+def test_a_model_that_is_told_texts_learns_from_clip(scenes, workspace, tmp_path, name):
+    path = tmp_path / "told.toml"
+    path.write_text(TOLD.format(**scenes))
+    (result,) = train(load_recipe(path, [f"objective.name={name}"]), workspace)
+    lines = read_metrics(result.run.metrics, "train")
+    assert -1 <= lines[0]["reward/clip"] <= 1
+    looks = {line["watch"]: line for line in read_metrics(result.run.metrics, "watch")}
+    assert {"seen", "unseen", "well_formed"} <= looks["attributes"].keys()
+    assert looks["held_out"]["distance_before"] > 0
+    assert str(scenes["clip"]) in result.run.manifest["parent"]
+    assert "text" in open_model(result.run.folder).parts
+
+
+@pytest.mark.parametrize(
+    ("sets", "words"),
+    [
+        (["reward={clip={path='{told}'}}"], "it is no CLIP"),
+        (["reward={class=1.0}"], "no classes to tell apart"),
+        (["data.rows=image"], r'set data.rows = "captioned" or "scenes"'),
+        (["data.rows=image", "watch.judged=2"], "only scenes are judged"),
+    ],
+)
+def test_what_does_not_fit_a_model_that_is_told_texts_is_said(scenes, shades, workspace, tmp_path, sets, words):
+    path = tmp_path / "told.toml"
+    path.write_text(TOLD.format(**scenes))
+    sets = [each.replace("{told}", str(scenes["told"])) for each in sets]
+    if "data.rows=image" in sets:
+        collect = "data.collect={valid_fraction=0.2, pictures={near=0}}"
+        sets += [f"data.sources=['{shades}']", collect, *(["watch.judged=0"] if len(sets) == 1 else [])]
+    with pytest.raises(RecipeError, match=words):
+        train(load_recipe(path, sets), workspace)

@@ -39,6 +39,7 @@ from makar.evaluate.pictures import some
 from makar.families.diffusion.caption import encoder_of, reads
 from makar.families.pictures import fitting, label_of
 from makar.recipes.alignment import Made, objective_of, reference_for, rollouts_of
+from makar.recipes.attributes import attribute_watch
 from makar.recipes.captioned import captioned_rows, captions_of, emoji_of
 from makar.recipes.images import picture_samples, pixels, with_classes
 from makar.recipes.recipe import Recipe
@@ -95,6 +96,11 @@ class Stage:
         return channels, net.sample_size * (1 if self.codec is None else self.codec.factor)
 
     @property
+    def reads(self) -> bool:
+        """Whether the model is told captions."""
+        return self.model.family.name == "diffusion" and reads(self.model)
+
+    @property
     def classes(self) -> int:
         """How many classes the model can be asked for."""
         return self.model.config.net.num_classes  # pyright: ignore[reportAttributeAccessIssue]: of all families of pictures
@@ -115,6 +121,7 @@ class Seen:
         names: Of the classes.
         identity: Hashes by which a checkpoint knows them.
         facts: For the manifest.
+        watches: That look besides.
     """
 
     real: Images
@@ -123,6 +130,7 @@ class Seen:
     names: tuple[str, ...]
     identity: Mapping[str, str]
     facts: Mapping[str, Any]
+    watches: Sequence[Periodic] = ()
 
 
 def aligned_pictures(
@@ -145,6 +153,9 @@ def aligned_pictures(
     if name not in OF_PICTURES:
         fix = f"set it to one of: {', '.join(OF_PICTURES)}"
         raise RecipeError("this objective learns from texts alone", where="objective.name", value=name, fix=fix)
+    if recipe.watch.judged and recipe.data.rows != "scenes":
+        fix = "set data.rows = 'scenes', or leave it out"
+        raise RecipeError("only scenes are judged", where="watch.judged", value=recipe.watch.judged, fix=fix)
     check_options(name, recipe.objective.options)
     model = learner(replace(model, generation={**model.generation, **recipe.sample}))
     if name != "direct":
@@ -171,9 +182,16 @@ def learner(model: Model[Any]) -> Model[Any]:
 
 
 def by_rewards(stage: Stage) -> Made:
-    """Alignment by rewards of pictures that the model makes itself."""
+    """Alignment by rewards of pictures that the model makes itself.
+
+    Raises:
+        RecipeError: The model is told captions, and the data have none.
+    """
     recipe, run, say = stage.recipe, stage.run, stage.say
     name, config = recipe.objective.name or "", rollouts_of(recipe)
+    if stage.reads and recipe.data.rows == "image":
+        fix = 'set data.rows = "captioned" or "scenes"'
+        raise RecipeError("the model is told captions", where="data.rows", value=recipe.data.rows, fix=fix)
     seen = of_scenes(stage) if recipe.data.rows == "scenes" else of_dataset(stage)
     stage = replace(stage, model=with_classes(stage.model, seen.names) if seen.names else stage.model)
     prompts, asked = wanted(stage)
@@ -198,7 +216,7 @@ def by_rewards(stage: Stage) -> Made:
         model=stage.model,
         source=source,
         objective=objective,
-        watches=[Periodic("held_out", watch, config.watch_every or stage.every)],
+        watches=[Periodic("held_out", watch, config.watch_every or stage.every), *seen.watches],
         identity={**seen.identity, **judged},
         facts={**seen.facts, **facts},
     )
@@ -226,21 +244,19 @@ def of_scenes(stage: Stage) -> Seen:
     recipe, (channels, size) = stage.recipe, stage.shape
     rows = captioned_rows(recipe.data, None, size, channels, seed=recipe.seed, workspace=stage.workspace, say=stage.say)
     real = rows.valid.batch(0, recipe.watch.validate_rows)["images"]
-    judge = judge_of(emoji_of(recipe.data)[1], stage.say).net.requires_grad_(requires_grad=False).eval()
-    return Seen(real, judge.features, None, (), rows.identity, rows.facts)
+    sprites = emoji_of(recipe.data)[1]
+    judge = judge_of(sprites, stage.say).net.requires_grad_(requires_grad=False).eval()
+    seen = Seen(real, judge.features, None, (), rows.identity, rows.facts)
+    if not recipe.watch.judged:
+        return seen
+    watch = attribute_watch(sprites, stage.settings, pictures=recipe.watch.judged, seed=recipe.seed, say=stage.say)
+    return replace(seen, watches=[Periodic("attributes", watch, stage.every)])
 
 
 def wanted(stage: Stage) -> tuple[list[PicturePrompt], list[Any]]:
-    """What pictures are made of: in training, and at a look, one each.
-
-    Raises:
-        RecipeError: The model reads captions, and the data have none.
-    """
+    """What pictures are made of: in training, and at a look, one each."""
     recipe, count = stage.recipe, stage.recipe.watch.validate_rows
-    if stage.model.family.name == "diffusion" and reads(stage.model):
-        if recipe.data.rows == "image":
-            fix = 'set data.rows = "captioned" or "scenes"'
-            raise RecipeError("the model is told captions", where="data.rows", value=recipe.data.rows, fix=fix)
+    if stage.reads:
         found = captions_of(recipe.data, seed=recipe.seed, workspace=stage.workspace, say=stage.say)
         texts = list(islice(found, CAPTIONS + count))
         train, held = texts[: max(1, len(texts) - count)], texts[-count:]
@@ -358,7 +374,7 @@ def told_columns(stage: Stage, asked: Sequence[str]) -> Batch:
     Raises:
         InputError: It knows no such class, or cannot read such a text.
     """
-    if stage.model.family.name == "diffusion" and reads(stage.model):
+    if stage.reads:
         return {"tokens": encoder_of(stage.model).rows(list(asked))}
     if not stage.classes:
         return {}
