@@ -53,9 +53,7 @@ def root(
 
 @app.command()
 def demo(
-    what: Annotated[
-        str, typer.Argument(metavar="[WHAT]", help="poems, or pictures by a vae, diffusion or gan.")
-    ] = "poems",
+    what: Annotated[str, typer.Argument(metavar="[WHAT]", help="poems, vae, diffusion, gan or multimodal.")] = "poems",
     quiet: Quiet = False,
 ) -> None:
     """Go from real data to a model that writes, or draws, in minutes."""

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 
 from makar.app import demo as poems
+from makar.app import demo_multimodal as multimodal
 from makar.app import demo_pictures as pictures
 from makar.core.config import nearest
 from makar.core.errors import InputError
@@ -11,6 +12,7 @@ from makar.core.errors import InputError
 DEMOS: Mapping[str, Callable[..., None]] = {
     "poems": poems.demo,
     **{name: partial(pictures.demo, story) for name, story in pictures.STORIES.items()},
+    "multimodal": multimodal.demo,
 }
 
 
