@@ -46,7 +46,7 @@ ANSWERS: Mapping[str, tuple[str | int | None, ...]] = {
 
 MALFORMED = "malformed"
 
-STEPS, BATCH = 1500, 128
+STEPS, BATCH = 1000, 96
 
 RATE = Optimizer(learning_rate=3e-3, weight_decay=0.05)
 
@@ -219,7 +219,7 @@ def judge_of(sprites: Sprites, say: Callable[[str], None], *, steps: int = STEPS
     """
     config = JudgeConfig()
     how = TrainConfig(
-        steps=steps, batch_size=BATCH, optimizer=RATE, schedule=Cosine(warmup=0.1, floor=0.0), precision="auto",
+        steps=steps, batch_size=BATCH, optimizer=RATE, schedule=Cosine(warmup=0.1, floor=0.0), precision="fp32",
         compile="off", log_every=50,
     )  # fmt: skip
     identity = {"emoji": sprites.hash, "judge": config.model_dump(mode="json"), "rows": [SPOILT, GRAIN, SOFT, VERSION]}
