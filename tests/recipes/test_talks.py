@@ -2,11 +2,14 @@
 
 import json
 import shutil
+from pathlib import Path
 
 import pytest
 import torch
 
-from makar.core.errors import RecipeError
+from makar.core.errors import InputError, RecipeError
+from makar.data.chats import parts_in
+from makar.data.dataset import Dataset
 from makar.engine.load import open_model
 from makar.families.llava.family import FAMILY
 from makar.recipes.execute import train
@@ -131,3 +134,68 @@ def test_a_family_that_sees_nothing_is_refused(recipe, workspace):
     text = "stages.words.model={family='language', vocab_size=400, hidden_size=32, num_hidden_layers=1}"
     with pytest.raises(RecipeError, match="sees no pictures"):
         train(recipe(text, "stages.words.parts={}"), workspace)
+
+
+@pytest.fixture(scope="session")
+def album(tmp_path_factory):
+    """Conversations about two colours, one that cannot be read, and one in words alone."""
+    from PIL import Image
+
+    folder = tmp_path_factory.mktemp("album")
+    lines = []
+    for number in range(24):
+        colour = ("red", "blue")[number % 2]
+        Image.new("RGB", (20, 12 + number), colour).save(folder / f"{number}.png")
+        asked = [
+            {"type": "image", "path": f"{number}.png"},
+            {"type": "text", "text": f"which colour is number {number}?"},
+        ]
+        lines.append([{"role": "user", "content": asked}, {"role": "assistant", "content": colour}])
+    missing = [{"type": "image_url", "image_url": {"url": "missing.png"}}, {"type": "text", "text": "which?"}]
+    lines.append([{"role": "user", "content": missing}, {"role": "assistant", "content": "none"}])
+    lines.append([{"role": "user", "content": "which colour is snow?"}, {"role": "assistant", "content": "white"}])
+    text = "".join(json.dumps({"messages": each}) + "\n" for each in lines)
+    (folder / "talks.jsonl").write_text(text)
+    return folder / "talks.jsonl"
+
+
+ALBUM = """
+[data]
+sources = ["{album}"]
+rows = "talks"
+length = 96
+collect = {{ near = 1.0, min_chars = 0, valid_fraction = 0.2, test_fraction = 0.1 }}
+[model]
+family = "llava"
+vision = {{ hidden_size = 32, num_hidden_layers = 2, patch_size = 16 }}
+text = {{ vocab_size = 300, hidden_size = 32, num_hidden_layers = 1 }}
+[train]
+steps = 2
+batch_size = 4
+compile = "off"
+[watch]
+validate_rows = 4
+"""
+
+
+def test_ones_own_conversations_are_learned_with_their_pictures(workspace, album, monkeypatch):
+    monkeypatch.setattr("makar.recipes.talks.GREEDY", {"temperature": 0.0, "max_tokens": 2})
+    (workspace.root / "album.toml").write_text(ALBUM.format(album=album))
+    lines = []
+    (result,) = train(load_recipe(workspace.root / "album.toml"), workspace, say=lines.append)
+    assert any("a picture that cannot be read: No such file" in line for line in lines)
+    data = Dataset.open(Path(result.run.manifest["data"]["folder"]))
+    assert data.manifest.kind == "talks"
+    kept = [json.loads(text) for split in ("train", "valid", "test") for text in data.texts(split)]
+    assert len(kept) == 25
+    held = [part["url"] for each in kept for part in parts_in(each["messages"][0]) if part["type"] == "image"]
+    assert len(set(held)) == 24
+    assert all(url.startswith("data:image/png;base64,") for url in held)
+    assert "colour" in (result.run.samples / "step-00000002.txt").read_text()
+
+
+def test_rows_that_are_too_short_are_refused_with_the_length_that_is_not(workspace, album):
+    (workspace.root / "album.toml").write_text(ALBUM.format(album=album))
+    with pytest.raises(InputError, match="does not fit into rows of 9") as fault:
+        train(load_recipe(workspace.root / "album.toml", ["data.length=9"]), workspace)
+    assert "set data.length=" in str(fault.value.fix)

@@ -13,6 +13,7 @@ PROSE = (
 HELD = {
     "text": "",
     "chat": " (a conversation as one line of JSON)",
+    "talks": " (a conversation with the pictures that it is about, as one line of JSON)",
     "preference": " (a prompt with a better and a worse answer, as one line of JSON)",
     "judged": " (a prompt with an answer and whether it is good, as one line of JSON)",
     "prompts": " (a prompt and what a reward must know of it, as one line of JSON)",

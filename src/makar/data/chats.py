@@ -7,17 +7,19 @@
 | judged | `prompt`, `completion`, `label` | the same (KTO) |
 | prompts | `prompt` and whatever else the row has | prompt |
 
-`prompt`, `chosen`, `rejected` and `completion` are lists of messages in the record; a row may give plain text.
+`prompt`, `chosen`, `rejected` and `completion` are lists of messages in the record; a row may give plain text. A chat
+whose messages hold pictures is of the kind "talks"; `data.talks.inlined` puts them into the record itself.
 """
 
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from hashlib import sha256
 from typing import Any, Literal
 
-from makar.core.messages import Message, fault_in, pictures_in
+from makar.core.messages import Message, fault_in, is_picture, pictures_in
 from makar.data.clean import normalise
 
-Kind = Literal["text", "chat", "preference", "judged", "prompts"]
+Kind = Literal["text", "chat", "preference", "judged", "prompts", "talks"]
 """What the documents of a dataset hold: prose, or records as above."""
 
 Row = Mapping[str, Any]
@@ -67,6 +69,8 @@ def as_line(record: Record) -> str:
 
 def kind_of(record: Record) -> Kind:
     """What a canonical record is."""
+    if pictures_in(record.get("messages", ())):
+        return "talks"
     return next(kind for field, kind in MARKS if field in record)
 
 
@@ -77,15 +81,34 @@ def normalised(text: str) -> str:
     """
     record: Record = json.loads(text)
     for message in every_message(record):
-        for name in ("content", "reasoning_content"):
-            if name in message:
-                message[name] = normalise(message[name], code=True)
+        for said in (message, *parts_in(message)):
+            for name in ("content", "reasoning_content", "text"):
+                if isinstance(said.get(name), str):
+                    said[name] = normalise(said[name], code=True)
     return as_line(record)
 
 
+def parts_in(message: Message) -> list[Any]:
+    """The parts of a message whose content is a list of them."""
+    return message["content"] if isinstance(message.get("content"), list) else []
+
+
 def contents(text: str) -> str:
-    """All that is said in a record's line, without who says it: what duplicates are found by."""
-    return "\n".join(message.get("content") or "" for message in every_message(json.loads(text)))
+    """All that is said in a record's line, without who says it."""
+    return "\n".join(words_in(message) for message in every_message(json.loads(text)))
+
+
+def words_in(message: Message) -> str:
+    """What a message says, less its pictures."""
+    if parts := parts_in(message):
+        return "".join(part.get("text", "") for part in parts)
+    return message.get("content") or ""
+
+
+def told_apart(text: str) -> str:
+    """What duplicates of a record's line are found by: all that is said, and the hash of each picture."""
+    parts = (part for message in every_message(json.loads(text)) for part in parts_in(message) if is_picture(part))
+    return "\n".join((contents(text), *(sha256(part["url"].encode()).hexdigest() for part in parts)))
 
 
 def unanswered(record: Record) -> Record:
@@ -188,7 +211,13 @@ FORMATS: Sequence[tuple[tuple[str, ...], Callable[[Row], Record]]] = (
 
 def chat(row: Row, messages: list[Message]) -> Record:
     """A conversation with an answer in it."""
-    messages = sound(opened(row, messages))
+    messages = opened(row, messages)
+    if pictures_in(messages):
+        fault = fault_in(messages)
+        if fault is not None:
+            raise Unfit(*fault)
+    else:
+        sound(messages)
     if all(message["role"] != "assistant" for message in messages):
         raise Unfit("a conversation in which the assistant says nothing", "leave the row out, or give an answer")
     return {"messages": messages, **tools(row)}
@@ -215,7 +244,7 @@ def sound(messages: list[Message]) -> list[Message]:
     if fault is not None:
         raise Unfit(*fault)
     if pictures_in(messages):
-        raise Unfit("a conversation with a picture", "leave the row out: texts are learned here")
+        raise Unfit("a picture in a row that is no conversation", "give it as messages, which may hold pictures")
     return messages
 
 
@@ -245,13 +274,24 @@ def message_of(found: Any) -> Message:
     thoughts = next((given[name] for name in ("reasoning_content", "reasoning", "thinking") if name in given), None)
     given |= {"reasoning_content": thoughts} if isinstance(thoughts, str) else {}
     content = given.get("content")
-    if isinstance(content, list) and all(isinstance(p, dict) and isinstance(p.get("text"), str) for p in content):
-        given["content"] = "".join(part["text"] for part in content)
+    if isinstance(content, list):
+        found = [part_of(part) for part in content]
+        plain = all(isinstance(part, dict) and isinstance(part.get("text"), str) for part in found)
+        given["content"] = "".join(part["text"] for part in found) if plain else found
     if "tool_calls" in given:
         given["tool_calls"] = parsed(given["tool_calls"]) or None
     if isinstance(given.get("role"), str):
         given["role"] = SPEAKERS.get(given["role"].lower(), given["role"].lower())
     return {name: given[name] for name in KEPT if given.get(name) is not None}
+
+
+def part_of(part: Any) -> Any:
+    """A part of a message; a picture as OpenAI's format has it is one as Hugging Face's has it."""
+    match part:
+        case {"type": "image_url", "image_url": {"url": str(url)} | str(url)}:
+            return {"type": "image", "url": url}
+        case _:
+            return part
 
 
 def tools(row: Row) -> Record:

@@ -6,6 +6,7 @@ import io
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from makar.core.errors import InputError
@@ -262,6 +263,10 @@ def record(row: Any, name: str, number: int, source: str, place: str = "row") ->
         return Fault("neither a text nor a conversation", where, len(str(row)), f"give text, or one of {formats}")
     try:
         made = make(fields)
+        if kind_of(made) == "talks":
+            from makar.data.talks import inlined  # pictures: only where there are some
+
+            made = inlined(made, Path(name).parent, where)
     except Unfit as fault:
         return Fault(fault.reason, where, len(str(row)), fault.fix)
     return Document(as_line(made), key, group, source, kind_of(made))

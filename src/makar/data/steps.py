@@ -17,7 +17,7 @@ from makar.data.ask import RULES, ask
 from makar.data.ask_text import Words, count_words
 from makar.data.benchmarks import refuse_rows
 from makar.data.card import card
-from makar.data.chats import Kind, contents, normalised
+from makar.data.chats import Kind, normalised, told_apart
 from makar.data.clean import fault_of, normalise
 from makar.data.config import CollectOptions
 from makar.data.dedup import REASONS as DUPLICATES
@@ -126,7 +126,7 @@ def read_all(work: Work) -> dict[str, Any]:
                 place["fault"] = place["fault"] or asdict(item)
                 continue
             place["kind"] = place["kind"] or item.kind
-            if item.kind != place["kind"]:
+            if item.kind != place["kind"] and (place["kind"], item.kind) != ("talks", "chat"):
                 raise of_two_kinds(item, place["kind"])
             place["documents"] += 1
             held.append(item)
@@ -238,7 +238,7 @@ def clean_part(work: Work, path: Path, fate: np.ndarray, held: Mapping[Fate, Hel
     exact = [xxhash.xxh3_64_intdigest(text.encode()) for text in good["text"]]
     save_array(folder / f"{path.stem}.exact.npy", np.array(exact, np.uint64))
     signed = fingerprints if work.options.near == 1 else signatures
-    words = good["text"] if prose or work.options.near == 1 else [contents(text) for text in good["text"]]
+    words = good["text"] if prose or work.options.near == 1 else [told_apart(text) for text in good["text"]]
     save_array(folder / f"{path.stem}.signed.npy", signed(words))
     good |= {"split": fate[kept], "changed": changed[kept]}
     write_part(folder / path.name, good, {"dropped": plain(dropped)})

@@ -13,12 +13,13 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from makar.core.errors import InputError
-from makar.core.messages import Message
+from makar.core.messages import Message, is_picture
 from makar.core.nouns import Batch
 from makar.core.random import numpy_rng
+from makar.data.chats import Unfit
 from makar.data.config import PictureOptions
 from makar.data.document import Fault
-from makar.data.pictures import decode, need_pillow
+from makar.data.pictures import decode, need_pillow, to_png
 from makar.data.scene_words import questions_of
 from makar.data.scenes import Scenes
 
@@ -175,3 +176,35 @@ def picture_of(part: Mapping[str, Any], where: str) -> Any:
         place = where if inline else f"{where}, {name}"
         raise InputError(f"cannot be read as a picture: {still.reason}", where=place, fix=still.fix)
     return still.image
+
+
+def inlined(record: dict[str, Any], home: Path, where: str) -> dict[str, Any]:
+    """A record with its pictures in it, so that no file can be lost: opaque, upright, as PNG in their address.
+
+    Args:
+        record: A conversation.
+        home: The folder that relative paths begin from.
+        where: For messages.
+
+    Raises:
+        Unfit: A picture cannot be read.
+    """
+
+    def held(part: Any) -> Any:
+        if not is_picture(part):
+            return part
+        name = next((str(part[key]) for key in ("path", "image", "url") if part.get(key)), "")
+        inside = name.startswith(INLINE) or "://" in name[:16] or not name
+        try:
+            picture = picture_of({"url": name if inside else home / name} if name else {}, where)
+        except InputError as fault:
+            raise Unfit(f"a picture that {fault.what}", fault.fix or "leave the row out") from None
+        return {"type": "image", "url": f"{INLINE}png;base64,{base64.b64encode(to_png(picture)).decode()}"}
+
+    messages = [
+        {**message, "content": [*map(held, message["content"])]}
+        if isinstance(message.get("content"), list)
+        else message
+        for message in record["messages"]
+    ]
+    return {**record, "messages": messages}

@@ -124,7 +124,8 @@ def assemble(
         return job_of(recipe, workspace, made)
     codec, size = tokenizer_of(recipe, model), vocabulary(model)
     if recipe.data.rows in TALKS:
-        return job_of(recipe, workspace, talked(recipe, model, codec, objective, run, every=every, say=say))
+        made = talked(recipe, model, codec, objective, run=run, workspace=workspace, every=every, say=say)
+        return job_of(recipe, workspace, made)
     chat = recipe.data.rows == "chat"
     if chat:
         rows = chat_rows(recipe.data, codec, size, seed=recipe.seed, workspace=workspace, say=say)

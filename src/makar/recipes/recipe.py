@@ -23,7 +23,7 @@ VOCABULARY = 4096
 """Entries of a tokenizer unless a recipe says otherwise."""
 
 Rows = Literal[
-    "text", "chat", "preference", "judged", "prompts", "image", "captioned", "scenes", "scene-talks", "subject"
+    "text", "chat", "preference", "judged", "prompts", "image", "captioned", "scenes", "talks", "scene-talks", "subject"
 ]  # fmt: skip
 
 Reference = Annotated[str, StringConstraints(min_length=1)]

@@ -32,7 +32,7 @@ TOKENIZER_BYTES = 32_000_000
 COLLECTED = 1.5
 """Bytes on the disk for each of text while it is collected: three copies of it, packed to half and less; measured."""
 
-FROM = {"chat": ("prompts",), "image": ("captioned",)}
+FROM = {"chat": ("prompts", "talks"), "image": ("captioned",)}
 """What else rows can be than the kind of their dataset: conversations begin with prompts, pictures have captions."""
 
 NOT_LIBRARY = ("__pycache__", "site-packages", "dist-packages", "test", "idlelib", "lib2to3", "turtledemo")
