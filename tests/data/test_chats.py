@@ -75,7 +75,10 @@ BAD = [
     ({"messages": "hi"}, "the messages are not a list"),
     ({"messages": ["hi"]}, "a message is not an object"),
     ({"messages": [HI, YES], "tools": "look"}, "tools are not a list of objects"),
-    ({"messages": [{"role": "user", "content": [{"type": "image"}]}, YES]}, "a conversation with a picture"),
+    (
+        {"messages": [{"role": "user", "content": [{"type": "image"}]}, YES]},
+        "a conversation's picture: no place is given",
+    ),
     (
         {"messages": [{"role": "user", "content": [{"type": "audio"}]}, YES]},
         "a part of a message is neither text nor a picture",

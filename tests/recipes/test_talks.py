@@ -183,7 +183,7 @@ def test_ones_own_conversations_are_learned_with_their_pictures(workspace, album
     (workspace.root / "album.toml").write_text(ALBUM.format(album=album))
     lines = []
     (result,) = train(load_recipe(workspace.root / "album.toml"), workspace, say=lines.append)
-    assert any("a picture that cannot be read: No such file" in line for line in lines)
+    assert any("a conversation's picture: cannot be read: No such file" in line for line in lines)
     data = Dataset.open(Path(result.run.manifest["data"]["folder"]))
     assert data.manifest.kind == "talks"
     kept = [json.loads(text) for split in ("train", "valid", "test") for text in data.texts(split)]

@@ -157,10 +157,12 @@ def picture_of(part: Mapping[str, Any], where: str) -> Any:
     if names and not isinstance(names[0], str | Path):
         return names[0]
     if not names:
-        raise InputError("a picture without a place", where=where, fix="give its path: {'type': 'image', 'path': ...}")
+        raise InputError("no place is given", where=where, fix="give its path: {'type': 'image', 'path': ...}")
     name = str(names[0])
     if "://" in name[:16]:
-        raise InputError("pictures are not fetched", where=where, value=name, fix="save it, and give its path")
+        raise InputError(
+            "what lies in the net is not fetched", where=where, value=name, fix="save it, and give its path"
+        )
     need_pillow()
     inline = name.startswith(INLINE)
     try:
@@ -198,7 +200,7 @@ def inlined(record: dict[str, Any], home: Path, where: str) -> dict[str, Any]:
         try:
             picture = picture_of({"url": name if inside else home / name} if name else {}, where)
         except InputError as fault:
-            raise Unfit(f"a picture that {fault.what}", fault.fix or "leave the row out") from None
+            raise Unfit(f"a conversation's picture: {fault.what}", fault.fix or "leave the row out") from None
         return {"type": "image", "url": f"{INLINE}png;base64,{base64.b64encode(to_png(picture)).decode()}"}
 
     messages = [

@@ -68,7 +68,7 @@ def test_an_answer_depends_on_the_picture(make, pictures):
         ({"text": 3, "image": torch.zeros(3, 16, 16)}, "not text"),
         ({"text": "?", "picture": torch.zeros(3, 16, 16)}, "unknown part"),
         ({"text": "?", "image": [torch.zeros(3, 16, 16)] * 8}, "128 of them for 8 pictures"),
-        ([{"role": "user", "content": [{"type": "image"}]}], "without a place"),
+        ([{"role": "user", "content": [{"type": "image"}]}], "no place"),
         ([{"role": "user", "content": [{"type": "audio"}]}], "neither text nor a picture"),
         (
             [{"role": "system", "content": [{"type": "image", "image": 3}]}, {"role": "assistant", "content": "a"}],
