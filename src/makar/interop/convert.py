@@ -11,6 +11,7 @@ from makar.data.fetch import hash_of
 from makar.engine.adapters import base_of, is_adapter, load_adapter, merged, save_adapter
 from makar.engine.load import open_model
 from makar.families.diffusion.inversion import read_word, taught
+from makar.families.diffusion.piped import no_pipeline
 from makar.families.language.family import FAMILY
 from makar.interop.gguf_file import open_gguf
 from makar.interop.gguf_read import read_gguf
@@ -108,7 +109,7 @@ def export_model(
             adapter "peft" (a folder), and of a diffusion model's "diffusers" (a folder) or "kohya" (a file).
         out: The file or folder to make.
         precision: Of a GGUF file; "f16" if not said.
-        say: Takes a line on what is fetched.
+        say: Takes a line on what is fetched, and on why no pipeline opens what was made.
 
     Returns:
         What was made.
@@ -129,8 +130,11 @@ def export_model(
     elif to == "gguf":
         write_gguf(merged(open_model(folder)), out, precision or "f16")
     else:
+        model = merged(open_model(folder))
         with folder_atomic(out) as beside:
-            WRITERS[to](merged(open_model(folder)), beside)
+            WRITERS[to](model, beside)
+        if why := no_pipeline(model):
+            say(why)
     return out
 
 

@@ -18,15 +18,17 @@ from makar.families.diffusion.caption import encoder_of
 from makar.families.diffusion.denoise import Guidance, guided
 from makar.families.diffusion.family import FAMILY
 from makar.families.diffusion.path import levels_of
+from makar.families.diffusion.piped import no_pipeline
 from makar.families.diffusion.samplers import SAMPLERS, sample
 from makar.families.diffusion.settings import DiffusionSettings
 from makar.families.diffusion.towers import Towers
 from makar.families.diffusion.words import captions_of
+from makar.interop.convert import export_model
 from makar.nets.clip import ClipTextModel
 from makar.nets.clip_config import ClipTextConfig
 from tests.families.diffusion.conftest import shaken
 from tests.families.diffusion.reading import Tower, reader
-from tests.families.diffusion.test_latent import codec, saved
+from tests.families.diffusion.test_latent import codec, make, saved
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # diffusers, at numpy
 TEXTS = ["a cat wearing sunglasses in space", "a red dog", "two blue cats in the forest"]
@@ -177,6 +179,30 @@ def test_what_no_pipeline_fits_is_parts(tmp_path, path, prediction, shape):
     again = open_model(folder)
     assert again.config == model.config
     assert again.parts["text"].hash() == model.parts["text"].hash()
+
+
+@pytest.mark.parametrize(
+    ("model", "said"),
+    [
+        (lambda: piped(), None),
+        (lambda: reader(tower=tower(), joint_attention_dim=40, pooled_projection_dim=12), "without a VAE"),
+        (lambda: reader("flow", "data", tower(), {"codec": codec()}, **SHAPE), "takes the velocity of a flow"),
+        (lambda: piped(empty_tokens=7), "this net learned with 7"),
+        (lambda: reader(tower=tower(), parts={"codec": codec("vq")}, **SHAPE, empty_tokens=256), "an AutoencoderKL"),
+        (lambda: make(), None),
+    ],
+)
+def test_why_no_pipeline_fits_is_said(model, said):
+    found = no_pipeline(model())
+    assert found is None if said is None else said in found
+
+
+def test_export_says_why_no_pipeline_fits(tmp_path):
+    said = []
+    folder = saved(reader(tower=tower(), joint_attention_dim=40, pooled_projection_dim=12), tmp_path / "model")
+    export_model(folder, "transformers", tmp_path / "out", say=said.append)
+    assert "SD3Transformer2DModel" in said[-1]
+    assert open_model(tmp_path / "out").parts["text"].hash() == tower().hash()
 
 
 def test_a_tower_that_is_no_clip_has_no_folder(tmp_path):
