@@ -8,7 +8,11 @@ from PIL import Image
 
 from makar.core.errors import RecipeError, UserError
 from makar.data.config import Augment
-from makar.recipes.captioned import captioned_rows, captions_of, scene_seed
+from makar.data.scenes import scene_seed
+from makar.recipes import captioned as captioned_module
+from makar.recipes.assemble import assemble
+from makar.recipes.captioned import captioned_rows, captions_of
+from makar.recipes.load import load_recipe
 from makar.recipes.recipe import DataConfig
 from makar.recipes.run import Workspace
 from tests.emoji import draw_set
@@ -118,3 +122,81 @@ def test_scenes_are_composed_of_one_emoji_set(emoji, tmp_path):
         rows_of(DataConfig(sources=(str(emoji), str(emoji)), rows="scenes"), tmp_path, size=32)
     with pytest.raises(RecipeError, match="one emoji set"):
         rows_of(DataConfig(dataset=str(emoji), rows="scenes"), tmp_path, size=32)
+
+
+PAINTER = """
+[data]
+sources = ["{emoji}"]
+rows = "scenes"
+[model]
+family = "diffusion"
+[model.net]
+kind = "unet"
+sample_size = 32
+in_channels = 3
+block_out_channels = [8]
+down_block_types = ["DownBlock2D"]
+layers_per_block = 1
+add_attention = false
+[train]
+steps = 2
+batch_size = 2
+[sample]
+steps = 1
+"""
+
+TOWERS = """
+[data]
+sources = ["{emoji}"]
+rows = "scenes"
+[model]
+family = "clip"
+vision = {{ hidden_size = 32, num_hidden_layers = 1, patch_size = 16 }}
+text = {{ hidden_size = 32, num_hidden_layers = 1, vocab_size = 600 }}
+[train]
+steps = 2
+batch_size = 4
+"""
+
+
+@pytest.fixture
+def job(emoji, tmp_path, monkeypatch):
+    """What a recipe becomes."""
+    monkeypatch.setattr(captioned_module, "TOLD", 100)
+
+    def made(text, *sets):
+        (tmp_path / "one.toml").write_text(text.format(emoji=emoji))
+        (recipe,) = load_recipe(tmp_path / "one.toml", sets).stages.values()
+        workspace = Workspace(tmp_path)
+        return assemble(recipe, workspace.run("one"), workspace)
+
+    return made
+
+
+def test_a_model_that_reads_nothing_learns_the_pictures_alone(job):
+    assert set(job(PAINTER).source.batch(0, 2)) == {"images"}
+
+
+def test_towers_learn_a_tokenizer_from_the_captions_and_pictures_with_them(job):
+    made = job(TOWERS)
+    batch = made.source.batch(0, 4)
+    codec = made.model.parts["codec"]
+    assert batch["tokens"].shape == (4, codec.length)
+    assert made.identity["tokenizer"] == codec.hash
+    _, caption, _ = made.source.scenes.row(0)
+    assert codec.text(batch["tokens"][0].tolist()) == caption
+    assert made.facts["data"]["notes"]
+
+
+@pytest.mark.parametrize(
+    ("recipe", "said", "match"),
+    [
+        (PAINTER, "watch.judged=4", r"watch.judged: only scenes are judged, of a model that is told texts"),
+        (TOWERS, "data.rows='image'", r"family 'clip' learns other rows .*set data.rows='captioned'"),
+        (PAINTER, "data.rows='text'", r"set data.rows='image'"),
+        (PAINTER, "model.net.sample_size=16", "32 to 128 pixels"),
+    ],
+)
+def test_rows_that_do_not_fit_the_family_are_refused(job, recipe, said, match):
+    with pytest.raises(RecipeError, match=match):
+        job(recipe, said)
