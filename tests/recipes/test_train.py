@@ -392,6 +392,16 @@ def emoji(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
+def named(pictures, tmp_path_factory):
+    """Noise with captions."""
+    folder = tmp_path_factory.mktemp("named")
+    for number, file in enumerate(sorted(pictures.glob("*/*.png"))):
+        (folder / file.name).write_bytes(file.read_bytes())
+        (folder / f"{file.stem}.txt").write_text(f"noise number {number}")
+    return folder
+
+
+@pytest.fixture(scope="session")
 def tower(tmp_path_factory):
     """A tiny CLIP that has learned nothing, as a folder."""
     from makar.codecs.captions import train_captions
@@ -421,6 +431,9 @@ def made_small(verses, python_files, manual, pictures, speaker, painter, emoji, 
             made = request.getfixturevalue("scenes")
             ours = [f"init='{made['told']}'", f"reward.clip.path='{made['clip']}'", f"data.sources=['{made['emoji']}']"]
             return [*given, *ours, *TINY_PAIRS, "watch.judged=2"]
+        if recipe.data.rows == "captioned":
+            ours = (f"data.sources=['{request.getfixturevalue('named')}']", *TINY_PICTURES, *TINY_SCENES["clip"])
+            return [*given, *ours]
         if recipe.data.rows in ("scenes", "scene-talks"):
             given += [f"data.sources=['{emoji}']", *(f"parts.{name}='{tower}'" for name in recipe.parts)]
             return given + list(TINY_SCENES.get(recipe.model.family, ()) if recipe.model else ())
