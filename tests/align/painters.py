@@ -7,12 +7,14 @@ from makar.align.pictures import PicturePrompt
 from makar.core.nouns import Model
 from makar.families.diffusion.config import DdpmPath, DiffusionConfig, FlowPath
 from makar.families.table import family
-from makar.nets.image_config import UNetConfig
+from makar.nets.image_config import DiTConfig, UNetConfig
 
 UNET = UNetConfig(
     sample_size=8, in_channels=1, num_classes=2, block_out_channels=(8, 8), down_block_types=("DownBlock2D",) * 2,
     layers_per_block=1, add_attention=False,
 )  # fmt: skip
+
+DIT = DiTConfig(sample_size=8, in_channels=1, num_classes=2, num_layers=1, num_attention_heads=2, attention_head_dim=8)
 
 
 @torch.no_grad()
@@ -24,10 +26,10 @@ def shaken(model, seed=0):
     return model
 
 
-def painter(seed=0, path=None, prediction="velocity", **generation):
+def painter(seed=0, path=None, prediction="velocity", net=UNET, **generation):
     """A diffusion model of two classes of 8x8 gray pixels."""
     found = family("diffusion")
-    config = DiffusionConfig(net=UNET, path=path or FlowPath(), prediction=prediction)
+    config = DiffusionConfig(net=net, path=path or FlowPath(), prediction=prediction)
     return shaken(Model(found, config, found.build(config), {}, {"steps": 3, **generation}), seed)
 
 

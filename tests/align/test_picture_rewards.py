@@ -93,6 +93,7 @@ def test_a_reward_that_fails_is_named_with_its_row(rule, words):
         ({"colour": {"name": "pink"}}, "option 'name'.*'red'"),
         ({"class": 1.0}, "no classes to tell apart"),
         ({"clip": {"path": "@clip"}}, "no CLIP"),
+        ({"people": {"path": "choices.jsonl"}}, "no choices"),
         ({"class": {"classify": "x"}}, "no such option 'classify'"),
     ],
 )

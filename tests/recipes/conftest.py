@@ -180,7 +180,7 @@ def hasty_judges(monkeypatch):
             return Model(judge.JUDGE, config, judge.build(config).eval())
 
     monkeypatch.setattr("makar.evaluate.classifier.STEPS", 2)
-    for place in ("attributes", "alignment_pictures"):
+    for place in ("attributes", "picture_judges"):
         monkeypatch.setattr(f"makar.recipes.{place}.judge_of", untrained)
 
 

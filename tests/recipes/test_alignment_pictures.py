@@ -15,7 +15,7 @@ from makar.recipes.execute import train
 from makar.recipes.load import load_recipe
 from makar.recipes.plan import plan
 from makar.train.metrics import read_metrics
-from tests.align.painters import painter
+from tests.align.painters import DIT, painter
 
 RECIPE = """
 init = "{init}"
@@ -110,6 +110,15 @@ def test_the_same_class_score_judges_what_was_asked(file, workspace):
     assert first["reward/class"] < 0
 
 
+def test_an_adapter_is_compared_with_the_model_without_it(file, workspace, tmp_path):
+    init = kept(painter(net=DIT, steps=2), tmp_path / "dit")
+    (result,) = train(file("adapter={rank=2}", init=init), workspace)
+    lines = read_metrics(result.run.metrics, "train")
+    assert lines[0]["loss"] == pytest.approx(0.6931, abs=1e-3)
+    assert lines[-1]["margin"] != 0
+    assert (result.run.model / "adapter_model.safetensors").exists()
+
+
 @pytest.mark.parametrize("name", ["diffusion", "gan"])
 def test_a_recipe_climbs_a_reward(file, workspace, tmp_path, name):
     init = generator(tmp_path / "gan") if name == "gan" else tmp_path / "painter"
@@ -140,7 +149,11 @@ def test_people_choose_between_pictures(file, workspace, tmp_path):
             shown_first="chosen", who="ann", when=now(), model="m", weights="w",
         )  # fmt: skip
         add_choice(store, choice)
-    kept = snapshot(store, tmp_path)
+    bright_ones = f"reward={{people={{path='{store}'}}}}"
+    (liked,) = train(file(bright_ones, "rollouts.batches=1", "train.steps=1", name="liked"), workspace)
+    (line,) = read_metrics(liked.run.metrics, "train")
+    assert line["best_reward"] > line["reward"] == line["reward/people"]
+    snapped = snapshot(store, tmp_path)
     names = family("diffusion")
     named = painter(steps=2)
     named = Model(names, named.config.model_copy(update={"classes": ("bright", "dark")}), named.net, {}, {"steps": 2})
@@ -148,7 +161,7 @@ def test_people_choose_between_pictures(file, workspace, tmp_path):
     folder.mkdir()
     names.folder.save(named, folder)
     sets = [
-        f"data={{sources=['{kept}'], rows='preference', collect={{valid_fraction=0.2, min_chars=1}}}}",
+        f"data={{sources=['{snapped}'], rows='preference', collect={{valid_fraction=0.2, min_chars=1}}}}",
         "train.steps=6", "watch.validate_rows=4",
     ]  # fmt: skip
     text = RECIPE.replace("[reward]\nbrightness = 1.0\n", "").split("[rollouts]")
@@ -168,6 +181,7 @@ def test_people_choose_between_pictures(file, workspace, tmp_path):
         (["reward={colour={name='red'}}"], InputError, "a grey picture has no colour"),
         (["reward={class={name='dim'}}"], InputError, "no such class"),
         (["reward={python={function='nan:score'}}"], InputError, r"nan.py:score, row \d+: the reward gave nan"),
+        (["reward={people={path='nowhere.jsonl'}}"], InputError, "choices cannot be read"),
         (["objective.name=kto"], RecipeError, "data.rows = 'judged'"),
         (["objective.name=direct", "objective.options.pull=-1.0"], RecipeError, "option 'pull'"),
         (["objective.name=direct", "objective.options.last_steps=9"], RecipeError, "give 1 to 2"),

@@ -29,7 +29,7 @@ COLOURS = {
 }  # fmt: skip
 """Which of the three lights a colour is made of."""
 
-OURS = {"class": "classify", "clip": "fits"}
+OURS = {"class": "classify", "clip": "fits", "people": "taste"}
 """The argument of a rule that a recipe does not give: what is handed over to judge with."""
 
 
@@ -144,6 +144,22 @@ def clip(fits: PictureJudge | None, path: str) -> PictureJudge:  # noqa: ARG001 
     return fits
 
 
+def people(taste: PictureJudge | None, path: str) -> PictureJudge:  # noqa: ARG001 - the recipe reads the store
+    """What people chose, learned from a store of their choices between pictures: its unit is a nat of preference.
+
+    Args:
+        taste: What was learned.
+        path: The store, or a snapshot of it.
+
+    Raises:
+        RecipeError: Nothing was.
+    """
+    if taste is None:
+        fix = "name one of pictures: path = 'choices.jsonl'"
+        raise RecipeError("no choices are there to judge by", where="reward.people", fix=fix)
+    return taste
+
+
 def python(function: str) -> PictureJudge:
     """A person's own function of (images, prompts), from a file: a tensor of rows, or a list of numbers.
 
@@ -164,6 +180,7 @@ RULES: Mapping[str, Callable[..., PictureJudge]] = {
     "colour": colour,
     "class": class_score,
     "clip": clip,
+    "people": people,
     "python": python,
 }
 """All rules by name; a recipe gives their arguments."""

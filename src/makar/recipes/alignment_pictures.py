@@ -1,47 +1,31 @@
-"""Alignment of models of pictures, as a recipe says it: pairs made or chosen, rewards, the reference, who watches."""
+"""Alignment of models of pictures, as a recipe says it: pairs made or chosen, objective, reference, who watches."""
 
 import json
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from itertools import islice
-from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from makar.align.choices import picture_in
-from makar.align.config import OF_PICTURES, text_of
+from makar.align.config import OF_PICTURES
 from makar.align.direct import direct
-from makar.align.functions import source_hash
-from makar.align.picture_rewards import Classifier, Images, PictureReward, make_picture_rewards
 from makar.align.picture_watch import HeldOut, straying
 from makar.align.pictures import DrawnLevel, PicturePairs, PicturePrompt
 from makar.align.score import log_prob_of
 from makar.align.table import ALGORITHMS, check_options
-from makar.codecs.pixels import to_values
-from makar.core.config import Config, parse
+from makar.core.config import parse
 from makar.core.errors import InputError, RecipeError
-from makar.core.files import sha256
-from makar.core.nouns import Batch, LatentCodec, Model, Source
-from makar.core.random import Rng
-from makar.data.config import PictureOptions
+from makar.core.nouns import Batch, Model, Source
 from makar.data.dataset import Dataset
-from makar.data.document import Fault
-from makar.data.pictures import decode
 from makar.data.table import TensorSource
-from makar.engine.load import open_model
-from makar.evaluate.classifier import ClassifierConfig, classifier_of
-from makar.evaluate.features import values_of
-from makar.evaluate.judge import judge_of
-from makar.evaluate.pictures import some
-from makar.families.diffusion.caption import encoder_of, reads
-from makar.families.pictures import fitting, label_of
+from makar.families.diffusion.caption import encoder_of
+from makar.families.pictures import label_of
 from makar.recipes.alignment import Made, objective_of, reference_for, rollouts_of
-from makar.recipes.attributes import attribute_watch
-from makar.recipes.captioned import captioned_rows, captions_of, emoji_of
-from makar.recipes.images import picture_samples, pixels, with_classes
+from makar.recipes.captioned import captions_of
+from makar.recipes.images import picture_samples, with_classes
+from makar.recipes.picture_judges import Stage, judges, of_dataset, of_scenes, picture_of
 from makar.recipes.recipe import Recipe
 from makar.recipes.run import Run, Workspace
 from makar.recipes.text import Say, counts, open_dataset
@@ -51,86 +35,6 @@ from makar.train.session import Periodic
 
 CAPTIONS = 2000
 """That pictures are made of in training; those of the next are held out."""
-
-
-@dataclass(frozen=True)
-class Stage:
-    """What a stage of alignment is made of.
-
-    Args:
-        recipe: Says all.
-        model: Where it begins, as alignment sees it.
-        settings: Of its pictures.
-        run: Where it goes.
-        workspace: Where datasets and other runs lie.
-        every: Steps between looks, unless the recipe says otherwise.
-        say: Takes lines for the reader.
-    """
-
-    recipe: Recipe
-    model: Model[Any]
-    settings: Config
-    run: Run
-    workspace: Workspace
-    every: int
-    say: Say
-
-    @property
-    def codec(self) -> LatentCodec | None:
-        """What makes pictures of what the net learned, where that is no pictures."""
-        found = self.model.parts.get("codec")
-        return found if isinstance(found, LatentCodec) else None
-
-    @property
-    def shape(self) -> tuple[Literal[1, 3], int]:
-        """Channels and side of the model's pictures.
-
-        Raises:
-            RecipeError: They have neither one channel nor three.
-        """
-        net: Any = self.model.config.net  # pyright: ignore[reportAttributeAccessIssue]: every family of pictures has one
-        channels = net.in_channels if self.codec is None else self.codec.channels
-        if channels not in (1, 3):
-            fix = "begin from a model of grey pictures or of colours"
-            raise RecipeError("pictures have no such channels", where="init", value=channels, fix=fix)
-        return channels, net.sample_size * (1 if self.codec is None else self.codec.factor)
-
-    @property
-    def reads(self) -> bool:
-        """Whether the model is told captions."""
-        return self.model.family.name == "diffusion" and reads(self.model)
-
-    @property
-    def classes(self) -> int:
-        """How many classes the model can be asked for."""
-        return self.model.config.net.num_classes  # pyright: ignore[reportAttributeAccessIssue]: of all families of pictures
-
-    def learned(self, images: Images) -> Tensor:
-        """What the net learns of pictures."""
-        return images if self.codec is None else self.codec.moments(images)[0]
-
-
-@dataclass(frozen=True)
-class Seen:
-    """What a recipe's data are to rewarded pictures.
-
-    Args:
-        real: Pictures held out.
-        see: Features to compare pictures in.
-        classify: What tells their classes apart, where they have any.
-        names: Of the classes.
-        identity: Hashes by which a checkpoint knows them.
-        facts: For the manifest.
-        watches: That look besides.
-    """
-
-    real: Images
-    see: Callable[[Images], Tensor]
-    classify: Classifier | None
-    names: tuple[str, ...]
-    identity: Mapping[str, str]
-    facts: Mapping[str, Any]
-    watches: Sequence[Periodic] = ()
 
 
 def aligned_pictures(
@@ -222,37 +126,6 @@ def by_rewards(stage: Stage) -> Made:
     )
 
 
-def of_dataset(stage: Stage) -> Seen:
-    """A dataset's held-out pictures, and its own classifier to see them with."""
-    dataset, (channels, size) = open_dataset(stage.recipe.data, stage.workspace, stage.say), stage.shape
-    train, valid = (pixels(dataset, split, size, channels, say=stage.say) for split in ("train", "valid"))
-    found = classifier_of(dataset, train, stage.say)
-    assert isinstance(found.config, ClassifierConfig)
-    net, names = found.net.requires_grad_(requires_grad=False).eval(), train.classes if stage.classes else ()
-    return Seen(
-        real=values_of(some(valid, stage.recipe.watch.validate_rows).pixels),
-        see=net.features,
-        classify=Classifier(net, found.config.classes, names) if found.config.named else None,
-        names=names,
-        identity={"data": dataset.hash, "pixels": train.hash},
-        facts={"data": {"folder": str(dataset.path), "hash": dataset.hash, **counts(dataset.manifest)}},
-    )
-
-
-def of_scenes(stage: Stage) -> Seen:
-    """Scenes of another stream, seen by the judge of scenes."""
-    recipe, (channels, size) = stage.recipe, stage.shape
-    rows = captioned_rows(recipe.data, None, size, channels, seed=recipe.seed, workspace=stage.workspace, say=stage.say)
-    real = rows.valid.batch(0, recipe.watch.validate_rows)["images"]
-    sprites = emoji_of(recipe.data)[1]
-    judge = judge_of(sprites, stage.say).net.requires_grad_(requires_grad=False).eval()
-    seen = Seen(real, judge.features, None, (), rows.identity, rows.facts)
-    if not recipe.watch.judged:
-        return seen
-    watch = attribute_watch(sprites, stage.settings, pictures=recipe.watch.judged, seed=recipe.seed, say=stage.say)
-    return replace(seen, watches=[Periodic("attributes", watch, stage.every)])
-
-
 def wanted(stage: Stage) -> tuple[list[PicturePrompt], list[Any]]:
     """What pictures are made of: in training, and at a look, one each."""
     recipe, count = stage.recipe, stage.recipe.watch.validate_rows
@@ -268,44 +141,6 @@ def wanted(stage: Stage) -> tuple[list[PicturePrompt], list[Any]]:
     return [PicturePrompt(label, {"label": torch.tensor(label)}) for label in labels], [
         place % stage.classes for place in range(count)
     ]
-
-
-def judges(stage: Stage, seen: Seen) -> tuple[list[PictureReward], dict[str, str]]:
-    """The recipe's rewards, and hashes of what they are made of.
-
-    Raises:
-        RecipeError: A reward cannot be made.
-    """
-    table, hashes, fits = dict(stage.recipe.reward or {}), dict[str, str](), None
-    path = text_of(table, "clip", "path")
-    if path is not None:
-        folder = stage.workspace.model(path)
-        fits, hashes["judge"] = fitness(open_model(folder), folder), sha256(folder / "model.safetensors")
-    if (written := source_hash(table)) is not None:
-        hashes["reward"] = written
-    return make_picture_rewards(table, classify=seen.classify, fits=fits), hashes
-
-
-def fitness(model: Model[Any], folder: Path) -> Callable[[Images, Sequence[Any]], Tensor]:
-    """How well pictures fit their captions, by a CLIP.
-
-    Raises:
-        RecipeError: The model is none.
-    """
-    if model.family.name != "clip":
-        fix = "name a run of CLIP: path = '@clip'"
-        raise RecipeError("it is no CLIP", where="reward.clip", value=str(folder), fix=fix)
-    model.net.requires_grad_(requires_grad=False).eval()
-    score, size = log_prob_of(model), model.config.vision.image_size  # pyright: ignore[reportAttributeAccessIssue]: CLIP's
-
-    def judge(images: Images, prompts: Sequence[Any]) -> Tensor:
-        shown = images
-        if shown.shape[-1] != size:
-            shown = F.interpolate(shown, size=(size, size), mode="bicubic", align_corners=False, antialias=True)
-        rows = {"images": shown.clamp(-1, 1), "tokens": model.parts["codec"].rows(list(prompts)).to(images.device)}
-        return score(model, rows, Rng(0, 0, torch.arange(len(images))))[0].squeeze(1)
-
-    return judge
 
 
 def by_choices(stage: Stage) -> Made:
@@ -352,20 +187,6 @@ def chosen_rows(stage: Stage, dataset: Dataset, split: str) -> Batch:
     told = told_columns(stage, asked)
     columns = {f"{side}_images": stage.learned(torch.stack(found)) for side, found in pictures.items()}
     return columns | {f"{side}_{name}": column for side in pictures for name, column in told.items()}
-
-
-def picture_of(stage: Stage, text: str, where: str) -> Tensor:
-    """A picture of the store, as values.
-
-    Raises:
-        InputError: It is none, or of another size.
-    """
-    data = picture_in(text, where)
-    found = decode(data, where, PictureOptions())
-    if isinstance(found, Fault):
-        raise InputError(f"cannot be read as a picture: {found.reason}", where=where, fix=found.fix)
-    channels, size = stage.shape
-    return fitting(to_values(found.image, channels), channels, size)
 
 
 def told_columns(stage: Stage, asked: Sequence[str]) -> Batch:
