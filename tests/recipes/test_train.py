@@ -380,7 +380,12 @@ TINY_TOWER = "{hidden_size=32, num_hidden_layers=2, patch_size=16}"
 TINY_SCENES = {
     "clip": (f"model.vision={TINY_TOWER}", "model.text={hidden_size=32, num_hidden_layers=1, vocab_size=600}"),
     "llava": (f"model.vision={TINY_TOWER}", "model.text={hidden_size=32, num_hidden_layers=1, vocab_size=400}"),
-}
+    "autoencoder": ("model.net.block_out_channels=[8, 8, 8]",),
+    "diffusion": (
+        "model.net.num_layers=1", "model.net.num_attention_heads=1", "model.net.attention_head_dim=16",
+        "model.net.joint_attention_dim=64", "model.net.pooled_projection_dim=64", "sample.steps=1", "watch.judged=2",
+    ),
+}  # fmt: skip
 TINY_RUN = ("train.steps=2", "train.batch_size=4", "train.compile='off'", "watch.validate_rows=4")
 TINY_PAIRS = ("rollouts.group=2", "rollouts.batches=1")
 TINY_ROLLOUTS = ("rollouts.group=2", "rollouts.max_tokens=4")
@@ -405,13 +410,15 @@ def named(pictures, tmp_path_factory):
 def tower(tmp_path_factory):
     """A tiny CLIP that has learned nothing, as a folder."""
     from makar.codecs.captions import train_captions
+    from makar.data.scene_words import captions_of
+    from makar.data.scenes import scene_of
     from makar.families.clip.config import ClipConfig
     from makar.families.clip.family import FAMILY
 
-    codec = train_captions(["a cat in space"] * 9, 600, 24)
+    codec = train_captions((text for k in range(300) for text in captions_of(scene_of(k, 0), k)), 1024, 24)
     config = ClipConfig.model_validate({
         "vision": {"hidden_size": 32, "num_hidden_layers": 2, "patch_size": 16},
-        "text": {"hidden_size": 32, "num_hidden_layers": 1, "vocab_size": 600},
+        "text": {"hidden_size": 32, "num_hidden_layers": 1},
     })  # fmt: skip
     folder = tmp_path_factory.mktemp("tower")
     FAMILY.folder.save(Model(FAMILY, config, FAMILY.build(config), {"codec": codec}), folder)
@@ -435,7 +442,10 @@ def made_small(verses, python_files, manual, pictures, speaker, painter, emoji, 
             ours = (f"data.sources=['{request.getfixturevalue('named')}']", *TINY_PICTURES, *TINY_SCENES["clip"])
             return [*given, *ours]
         if recipe.data.rows in ("scenes", "scene-talks"):
-            given += [f"data.sources=['{emoji}']", *(f"parts.{name}='{tower}'" for name in recipe.parts)]
+            given += [
+                f"data.sources=['{emoji}']",
+                *(f"parts.{name}='{tower}'" for name, of in recipe.parts.items() if "/" not in of),
+            ]
             return given + list(TINY_SCENES.get(recipe.model.family, ()) if recipe.model else ())
         if recipe.init and not inner:
             given.append(f"init='{painter if recipe.data.rows == 'image' else speaker}'")
