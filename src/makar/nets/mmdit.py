@@ -5,6 +5,7 @@ are those of diffusers' `SD3Transformer2DModel`. Paper: MMDiT, arXiv 2403.03206,
 """
 
 import math
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
@@ -175,6 +176,26 @@ class JointBlock(nn.Module):
         return x + gate2 * self.ff(normed(x, EPS) * (1 + scale2) + shift2), text
 
 
+def heard(
+    config: MMDiTConfig, embedder: nn.Module, x: Tokens, tokens: Float[Tensor, "rows length joint"]
+) -> tuple[Float[Tensor, "rows heard width"], Tensor | None]:
+    """The tokens of texts as the net's blocks take them, and the bias of its attention.
+
+    Args:
+        config: Of the net.
+        embedder: To the net's width.
+        x: Of the pictures.
+        tokens: Of the texts.
+    """
+    if not config.empty_tokens:
+        return embedder(tokens), None
+    # No token of a text has a position: equal ones stay equal, and one stands for all.
+    tokens = F.pad(tokens, (0, 0, 0, 1))
+    bias = x.new_zeros(1, 1, 1, x.shape[1] + tokens.shape[1])
+    bias[..., -1] = math.log(config.empty_tokens)
+    return embedder(tokens), bias
+
+
 class MMDiT(nn.Module):
     """A transformer that is told a time and a text.
 
@@ -217,6 +238,7 @@ class MMDiT(nn.Module):
         time: Float[Tensor, " rows"],
         tokens: Float[Tensor, "rows length joint"],
         pooled: Float[Tensor, "rows pooled"],
+        added: Sequence[Tokens] = (),
     ) -> Float[Tensor, "rows out high wide"]:
         """A prediction for every place.
 
@@ -225,18 +247,17 @@ class MMDiT(nn.Module):
             time: Of each, 0 to 1,000.
             tokens: Of each text; the empty ones behind them are not among these.
             pooled: Each text as a whole.
+            added: To the picture's tokens behind the blocks, each behind as many; nothing behind the last.
         """
         config = self.config
         high, wide = (side // config.patch_size for side in x.shape[2:])
-        h, bias = self.pos_embed(x), None
-        if config.empty_tokens:  # no token of a text has a position: equal ones stay equal, and one stands for all
-            tokens = F.pad(tokens, (0, 0, 0, 1))
-            bias = h.new_zeros(1, 1, 1, h.shape[1] + tokens.shape[1])
-            bias[..., -1] = math.log(config.empty_tokens)
-        text = self.context_embedder(tokens)
-        condition = F.silu(self.time_text_embed(time, pooled))
-        for block in self.transformer_blocks:
+        h = self.pos_embed(x)
+        text, bias = heard(config, self.context_embedder, h, tokens)
+        condition, depth = F.silu(self.time_text_embed(time, pooled)), len(self.transformer_blocks)
+        for place, block in enumerate(self.transformer_blocks):
             h, text = block(h, text, condition, bias)
+            if added and place < depth - 1:
+                h = h + added[place * len(added) // depth]
         scale, shift = self.norm_out(condition)
         h = self.proj_out(normed(h, EPS) * (1 + scale) + shift)
         h = h.view(len(x), high, wide, config.patch_size, config.patch_size, config.out_channels)

@@ -19,6 +19,20 @@ def default_width(known: dict[str, Any]) -> int:
     return known["num_attention_heads"] * known["attention_head_dim"]
 
 
+class ControlConfig(Config):
+    """What a copy of a net's first blocks is shown, in diffusers' `SD3ControlNetModel`.
+
+    Args:
+        shows: "edges" of a picture, or "mask": what is known of it around a hole that is to be filled.
+        num_layers: Blocks that are copied; fewer than the net has.
+        force_zeros_for_pooled_projection: Whether the copy hears nothing of a text as a whole, as some from elsewhere.
+    """
+
+    shows: Literal["edges", "mask"] = "edges"
+    num_layers: int = Field(default=2, gt=0)
+    force_zeros_for_pooled_projection: bool = False
+
+
 class MMDiTConfig(Config):
     """A transformer over pictures and texts together, diffusers' `SD3Transformer2DModel`.
 
@@ -39,6 +53,7 @@ class MMDiTConfig(Config):
         qk_norm: "rms_norm" for a norm over each head's queries and keys, as Stable Diffusion 3.5 has it.
         empty_tokens: Tokens of zeros behind each text, as `StableDiffusion3Pipeline` puts them where it has no T5: 256
             in a pipeline, 0 for none. All are equal, so they cost as much as one.
+        control: What a copy of the first blocks is shown; the net itself is frozen then. A recipe's [control] sets it.
     """
 
     kind: Literal["mmdit"] = "mmdit"
@@ -56,6 +71,7 @@ class MMDiTConfig(Config):
     dual_attention_layers: tuple[int, ...] = ()
     qk_norm: QkNorm | None = None
     empty_tokens: int = Field(default=256, ge=0)
+    control: ControlConfig | None = Field(default=None, exclude_if=lambda control: control is None)
 
     @model_validator(mode="after")
     def _fits(self) -> "MMDiTConfig":
@@ -72,6 +88,11 @@ class MMDiTConfig(Config):
         if any(layer >= self.num_layers for layer in self.dual_attention_layers):
             raise ValueError(f"set dual_attention_layers below num_layers (got {max(self.dual_attention_layers)})")
         return self
+
+    @property
+    def control_channels(self) -> int:
+        """Of what the copy is shown: a picture, and behind it where it is known."""
+        return self.in_channels + (self.control is not None and self.control.shows == "mask")
 
     @property
     def num_classes(self) -> int:

@@ -18,6 +18,7 @@ from makar.core.nouns import Family, Model, Objective, Source, Watch
 from makar.core.random import key_of
 from makar.engine.adapters import merged
 from makar.engine.load import find_model, open_model
+from makar.families.diffusion.control import controlled
 from makar.families.table import family
 from makar.recipes.adapting import adapt, learning_word
 from makar.recipes.alarm import collapse_alarm
@@ -289,6 +290,7 @@ def begin(recipe: Recipe, workspace: Workspace) -> Model[Any]:
         found = merged(open_model(workspace.model(recipe.init)))
         check_rows(recipe, found.config)
         adapt(found.net, found.family.blocks(found.net), recipe.adapter, recipe.seed)
+        found = found if recipe.control is None else controlled(found, recipe.control)
         return replace(found, parts={**found.parts, **parts})
     assert recipe.model is not None, "the recipe has one of the two"
     made = family(recipe.model.family)  # pyright: ignore[reportAttributeAccessIssue]: the tag of every family's config

@@ -12,6 +12,7 @@ from makar.core.files import nearest
 from makar.core.nouns import Family
 from makar.data.packages import cache
 from makar.engine.load import open_model
+from makar.families.diffusion.control import showing
 from makar.families.table import family
 from makar.recipes.adapting import adapted_cost
 from makar.recipes.assemble import check_objective, check_rows
@@ -151,10 +152,12 @@ def model_of(file: RecipeFile, name: str, workspace: Workspace) -> tuple[Family[
         check_objective(recipe, made)
         return made, recipe.model
     if recipe.init[1:] in file.stages:
-        return model_of(file, recipe.init[1:], workspace)
-    found = open_model(workspace.model(recipe.init))
-    check_objective(recipe, found.family)
-    return found.family, found.config
+        made, config = model_of(file, recipe.init[1:], workspace)
+    else:
+        found = open_model(workspace.model(recipe.init))
+        made, config = found.family, found.config
+        check_objective(recipe, made)
+    return made, config if recipe.control is None else showing(config, recipe.control)
 
 
 def gigabytes(count: int) -> str:

@@ -9,6 +9,7 @@ from makar.core.config import Config
 from makar.data.config import Augment, CollectOptions, SubjectOptions
 from makar.families.table import CONFIGS
 from makar.nets.lora_config import LoraConfig
+from makar.nets.mmdit_config import ControlConfig
 from makar.train.config import TrainConfig
 
 if TYPE_CHECKING:
@@ -133,6 +134,9 @@ class Recipe(Config):
     word: WordConfig | None = Field(
         default=None, description="Train this word's vector in the text tower of init, and nothing else"
     )
+    control: ControlConfig | None = Field(
+        default=None, description="Train a copy of the first blocks of init that is shown this, and nothing else"
+    )
     parts: dict[str, Reference] = Field(default={}, description="Parts taken from other models, such as codec = '@vae'")
     objective: ObjectiveConfig = ObjectiveConfig()
     reward: RewardTable | None = Field(
@@ -162,10 +166,11 @@ class Recipe(Config):
         return self
 
     @model_validator(mode="after")
-    def word_stands_alone(self) -> "Recipe":
-        """A word is learned by a trained model of which nothing else learns."""
-        if self.word is not None and (self.init is None or self.adapter is not None):
-            raise ValueError("give init = '@stage, @run or a folder' and no [adapter]: a word learns alone")
+    def learns_alone(self) -> "Recipe":
+        """What learns beside a trained model learns alone; a word is learned from pictures that say it."""
+        beside = [name for name in ("adapter", "word", "control") if getattr(self, name) is not None]
+        if len(beside) > 1 or (beside and self.init is None):
+            raise ValueError(f"give init = '@stage, @run or a folder', and one of {beside}: each learns alone")
         captions = self.data.subject.captions if self.data.subject else ()
         if self.word is not None and not (captions and all(self.word.text in caption for caption in captions)):
             raise ValueError(f"set data.rows = 'subject', and say {self.word.text!r} in each of data.subject.captions")

@@ -23,6 +23,7 @@ def cost(config: DiffusionConfig, length: int) -> Cost:  # noqa: ARG001
     net, told, whole = config.net, (), ()
     if isinstance(net, MMDiTConfig):
         told = ((1, CAPTION, net.joint_attention_dim), (1, net.pooled_projection_dim))
+        told += ((1, net.control_channels, net.sample_size, net.sample_size),) if net.control else ()
     elif net.num_classes:
         told, whole = ((1,),), (2,)
     picture = (1, net.in_channels, net.sample_size, net.sample_size)

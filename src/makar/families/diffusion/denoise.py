@@ -15,13 +15,14 @@ from makar.core.nouns import Model
 from makar.families.diffusion.build import Net
 from makar.families.diffusion.caption import Caption, empty, reads
 from makar.families.diffusion.config import DiffusionConfig
+from makar.families.diffusion.control import Shown
 from makar.families.diffusion.path import precondition, scale, time_of
 from makar.nets.lora import differing
 
 Images = Float[Tensor, "rows channels high wide"]
 Rows = Float[Tensor, " rows"]
 Labels = Int[Tensor, " rows"]
-Told = Labels | Caption | None
+Told = Labels | Caption | Shown | None
 
 FLAT = 1e-8
 """A contrast that nothing is divided by less than: a net that has learned nothing yet says zero everywhere."""
@@ -61,6 +62,8 @@ def over(values: Shaped[Tensor, " rows"]) -> Shaped[Tensor, "rows 1 1 1"]:
 def predict(model: Model[Net], x: Images, sigma: Rows, told: Told) -> Images:
     """F: what the net itself says of y + sigma * noise, in float32."""
     config, beside = config_of(model), told if isinstance(told, Caption) else (told,)
+    if isinstance(told, Shown):
+        beside = (*told.caption, told.control, told.strength)
     said = model.net(over(scale(config.path, sigma)) * x, time_of(config.path, sigma), *beside)
     return said[:, : x.shape[1]].float()  # nets that also say a variance say it behind
 
@@ -132,8 +135,12 @@ def guided(model: Model[Net], told: Told, guidance: Guidance | None, instead: To
     return denoise
 
 
-def joined(told: Told, instead: Told) -> Int[Tensor, " both"] | Caption:
+def joined(told: Told, instead: Told) -> Int[Tensor, " both"] | Caption | Shown:
     """Rows that are told one thing, then as many that are told another."""
+    if isinstance(told, Shown):
+        assert isinstance(instead, Shown), "the sampler gives both"
+        both = Caption(*(torch.cat(pair) for pair in zip(told.caption, instead.caption, strict=True)))
+        return Shown(both, *(torch.cat(pair) for pair in zip(told[1:], instead[1:], strict=True)))
     if isinstance(told, Caption):
         assert isinstance(instead, Caption), "the sampler gives both"
         return Caption(*(torch.cat(pair) for pair in zip(told, instead, strict=True)))

@@ -33,7 +33,7 @@ PIPED_CODECS = ("AutoencoderKL", "VQModel")
 NO_PIPELINE = "LatentDiffusion"
 """What makar calls a folder of parts that diffusers opens one by one."""
 
-OWN = ("kind", "num_classes", "null_class", "empty_tokens")
+OWN = ("kind", "num_classes", "null_class", "empty_tokens", "control")
 """Fields that diffusers says otherwise."""
 
 PIPED_TOKENS = 256
@@ -66,6 +66,19 @@ FIXED: Mapping[str, Mapping[str, tuple[Any, ...]]] = {
 UNREAD = ("num_train_timesteps", "norm_num_groups", "upcast_attention", "add_attention")
 """Fields that some nets of diffusers have and do not need."""
 
+CONTROL_PIPELINES: Mapping[str, str] = {
+    "edges": "StableDiffusion3ControlNetPipeline",
+    "mask": "StableDiffusion3ControlNetInpaintingPipeline",
+}
+"""The pipelines of diffusers that take a net with what it is shown."""
+
+SHARED = (
+    "sample_size", "patch_size", "in_channels", "out_channels", "attention_head_dim", "num_attention_heads",
+    "joint_attention_dim", "caption_projection_dim", "pooled_projection_dim", "pos_embed_max_size",
+    "dual_attention_layers", "qk_norm",
+)  # fmt: skip
+"""Fields that a copy of a net's first blocks has from the net."""
+
 PREDICTIONS: Mapping[str, Prediction] = {"epsilon": "noise", "sample": "data", "v_prediction": "velocity"}
 """What diffusers calls that which the net says."""
 
@@ -86,6 +99,50 @@ def net_to_ecosystem(config: DiffusionConfig, generation: Mapping[str, Any]) -> 
         own |= {"num_classes": net.num_classes, "null_class": net.null_class}
     fixed = {field: values[0] for field, values in FIXED[name].items()}
     return {"_class_name": name, "_diffusers_version": VERSION, **plain, **fixed, "_makar": own}
+
+
+def control_to_ecosystem(net: MMDiTConfig) -> dict[str, Any]:
+    """The config.json of the copy of a net's first blocks."""
+    control, plain = net.control, net.model_dump(mode="json", include=set(SHARED))
+    assert control is not None, "the caller asked"
+    plain["dual_attention_layers"] = [layer for layer in net.dual_attention_layers if layer < control.num_layers]
+    return {
+        "_class_name": "SD3ControlNetModel",
+        "_diffusers_version": VERSION,
+        **plain,
+        "num_layers": control.num_layers,
+        "extra_conditioning_channels": net.control_channels - net.in_channels,
+        "force_zeros_for_pooled_projection": control.force_zeros_for_pooled_projection,
+        "_makar": {"shows": control.shows},
+    }
+
+
+def control_from_ecosystem(found: Mapping[str, Any], net: NetConfig, where: object) -> NetConfig:
+    """A net's settings with those of the copy beside it, from the copy's config.json.
+
+    Raises:
+        ModelError: It is of another kind, or fits another net.
+    """
+    if not isinstance(net, MMDiTConfig) or found.get("_class_name") != "SD3ControlNetModel":
+        value = found.get("_class_name")
+        raise ModelError("makar's nets have no such control", where=where, value=value, fix="SD3ControlNetModel")
+    if found.get("use_pos_embed") is False or found.get("joint_attention_dim") is None:
+        raise ModelError("a control that reads no text is not built here", where=where, fix="take one that does")
+    own, extra = found.get("_makar"), found.get("extra_conditioning_channels", 0)
+    shows = own.get("shows") if isinstance(own, Mapping) else ("mask" if extra else "edges")
+    zeros = found.get("force_zeros_for_pooled_projection", True)
+    known = {"shows": shows, "num_layers": found.get("num_layers", 18), "force_zeros_for_pooled_projection": zeros}
+    shape = net.model_dump() | {"control": known}
+    control = parsed(MMDiTConfig, shape, where)
+    other = next((field for field in SHARED if field in found and field != "dual_attention_layers"
+                  and found[field] != getattr(control, field)), None)  # fmt: skip
+    other = other or (
+        None if extra == control.control_channels - control.in_channels else "extra_conditioning_channels"
+    )
+    if other is not None:
+        fix = "take one that was made for this net"
+        raise ModelError(f"this control fits another net by its {other}", where=where, value=found.get(other), fix=fix)
+    return control
 
 
 def net_from_ecosystem(found: Mapping[str, Any], where: object) -> NetConfig:
@@ -216,7 +273,9 @@ def text_pipeline_of(config: DiffusionConfig, vae: Mapping[str, Any]) -> str | N
     fits = isinstance(config.path, FlowPath) and config.prediction == "velocity"
     empty = config.net.empty_tokens if isinstance(config.net, MMDiTConfig) else None
     piped = fits and empty == PIPED_TOKENS and vae.get("_class_name") == "AutoencoderKL"
-    return "StableDiffusion3Pipeline" if piped else None
+    control = config.net.control if isinstance(config.net, MMDiTConfig) else None
+    name = CONTROL_PIPELINES[control.shows] if control else "StableDiffusion3Pipeline"
+    return name if piped else None
 
 
 def config_from(net: Mapping[str, Any], scheduler: Mapping[str, Any], where: object) -> DiffusionConfig:

@@ -4,7 +4,8 @@ Where diffusers has a pipeline that makes the model's pictures, the folder is th
 scheduler/); else it is the net (config.json and its weights), which diffusers opens as a model, beside scheduler/ where
 there is one. A model of latents is a folder of parts (transformer/ or unet/, vae/, scheduler/), and a `DiTPipeline`
 where that fits, or a `StableDiffusion3Pipeline` with its CLIP towers. Beside a net of pixels that reads lies its tower,
-text_encoder/. Weights are float32 in safetensors; nothing is ever unpickled.
+text_encoder/, and beside one that is shown something, in controlnet/, what looks at it. Weights are float32 in
+safetensors; nothing is ever unpickled.
 """
 
 from collections.abc import Mapping
@@ -26,6 +27,8 @@ from makar.families.diffusion.ecosystem import (
     PIPED_CLASSES,
     VERSION,
     config_from,
+    control_from_ecosystem,
+    control_to_ecosystem,
     latent_pipeline_of,
     net_to_ecosystem,
     pipeline_of,
@@ -36,6 +39,10 @@ from makar.families.diffusion.inversion import save_word
 from makar.families.diffusion.towers import NAMES, read_towers, save_towers
 from makar.families.weights import read_weights, restored, write_weights
 from makar.nets.image_config import UNetConfig
+from makar.nets.mmdit_control import Controlled
+
+CONTROL = "controlnet"
+"""The folder of what is shown something, as diffusers' pipelines call it."""
 
 GENERATION = "generation.json"
 """Defaults of generation in an adapter's folder; a whole model has them in its net's config."""
@@ -54,7 +61,7 @@ def save(model: Model[Net], folder: Path) -> None:
     place = folder / "unet" if pipeline else folder
     place.mkdir(exist_ok=True)
     write_json(place / "config.json", net_to_ecosystem(config, model.generation))
-    write_weights(model.net.state_dict(), place)
+    write_weights(save_control(model, folder), place)
     save_scheduler(scheduler, folder)
     if "text" in model.parts:
         save_towers(model.parts["text"], folder, piped=False)
@@ -62,6 +69,20 @@ def save(model: Model[Net], folder: Path) -> None:
     if pipeline and scheduler is not None:
         parts = {"scheduler": ["diffusers", scheduler["_class_name"]], "unet": ["diffusers", "UNet2DModel"]}
         write_json(folder / "model_index.json", {"_class_name": pipeline, "_diffusers_version": VERSION, **parts})
+
+
+def save_control(model: Model[Net], folder: Path) -> dict[str, Tensor]:
+    """Write the copy of the net's first blocks that is shown something, where there is one.
+
+    Returns:
+        The weights of the net itself.
+    """
+    if not isinstance(model.net, Controlled):
+        return model.net.state_dict()
+    (folder / CONTROL).mkdir()
+    write_json(folder / CONTROL / "config.json", control_to_ecosystem(model.net.config))
+    write_weights(model.net.control.state_dict(), folder / CONTROL)
+    return model.net.transformer.state_dict()
 
 
 def save_beside(model: Model[Net], folder: Path) -> None:
@@ -95,7 +116,7 @@ def save_latent(model: Model[Net], codec: LatentCodec, folder: Path) -> None:
     pipeline = text_pipeline_of(config, vae) if text else latent_pipeline_of(config, vae)
     part = "unet" if isinstance(config.net, UNetConfig) else "transformer"
     net = net_to_ecosystem(config, model.generation)
-    weights = model.net.state_dict()
+    weights = save_control(model, folder)
     if pipeline and not text:
         net, weights = {**net, "num_embeds_ada_norm": PIPED_CLASSES}, widened(weights)
     (folder / part).mkdir()
@@ -108,6 +129,7 @@ def save_latent(model: Model[Net], codec: LatentCodec, folder: Path) -> None:
         save_towers(text, folder)
         save_word(model, folder)
         parts |= NAMES
+        parts |= {"controlnet": ("diffusers", "SD3ControlNetModel")} if isinstance(model.net, Controlled) else {}
     labels = {"id2label": {str(place): name for place, name in enumerate(config.classes)}} if config.classes else {}
     index = {"_class_name": pipeline or NO_PIPELINE, "_diffusers_version": VERSION, **(labels if pipeline else {})}
     write_json(folder / "model_index.json", index | dict(sorted(parts.items())))
@@ -156,6 +178,11 @@ def read(folder: Path) -> tuple[DiffusionConfig, Net, dict[str, Any], dict[str, 
     own = found.get("_makar")
     generation = own.get("generation", {}) if isinstance(own, dict) else {}
     weights = narrowed(read_weights(place), config.net.num_classes)
+    if (control := folder / CONTROL / "config.json").exists():
+        shape = control_from_ecosystem(read_object(control), config.net, control)
+        config = config.model_copy(update={"net": shape})
+        weights = {f"transformer.{name}": tensor for name, tensor in weights.items()}
+        weights |= {f"control.{name}": tensor for name, tensor in read_weights(folder / CONTROL).items()}
     parts: dict[str, Any] = {"codec": codec_in(folder / "vae")} if (folder / "vae").exists() else {}
     if (text := read_towers(folder)) is not None:
         parts["text"] = text

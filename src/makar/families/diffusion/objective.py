@@ -12,6 +12,7 @@ from makar.core.errors import InputError, RecipeError
 from makar.core.nouns import Batch, Loss, Model
 from makar.core.random import Rng
 from makar.families.diffusion.caption import Caption, empty, reads, with_captions
+from makar.families.diffusion.control import Shown, control_in, control_of
 from makar.families.diffusion.denoise import Images, Labels, Net, Rows, Told, config_of, null_label, over, predict
 from makar.families.diffusion.path import draw, precondition
 
@@ -60,7 +61,9 @@ class Denoise:
             InputError: It lacks captions or labels, and the net needs them.
         """
         if reads(model):
-            return captioned(model, batch, self.label_drop if model.net.training else 0.0, rng)
+            batch = captioned(model, batch, self.label_drop if model.net.training else 0.0, rng)
+            shown = control_in(model) is not None and "control" not in batch
+            return {**batch, "control": control_of(model, batch["images"], rng)} if shown else batch
         if not config_of(model).net.num_classes:
             return batch
         if "label" not in batch:
@@ -137,7 +140,8 @@ def told_of(model: Model[Net], batch: Batch, drop: float, rng: Rng) -> Told:
     if not reads(model):
         return shown_labels(model, batch, drop, rng)
     found = with_captions(model, batch)
-    return Caption(found["told"], found["pooled"])
+    caption = Caption(found["told"], found["pooled"])
+    return Shown(caption, batch["control"], torch.ones_like(caption.pooled[:, 0])) if "control" in batch else caption
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from makar.core.nouns import Chunk, Model, Request, State
 from makar.core.random import Rng, key_of
 from makar.families.diffusion.caption import Caption, reads
 from makar.families.diffusion.config import DiffusionConfig
+from makar.families.diffusion.control import Shown, control_in
 from makar.families.diffusion.denoise import (
     Guidance,
     Net,
@@ -36,6 +37,7 @@ from makar.families.diffusion.settings import DiffusionSettings
 from makar.families.diffusion.wish import Wish, codec_of, guidance_scale, understood
 from makar.families.diffusion.words import captions_of
 from makar.families.settings import settings_of
+from makar.nets.mmdit_config import MMDiTConfig
 
 CODES = tuple(SAMPLERS)
 """A row's sampler is in its state as a number."""
@@ -48,7 +50,8 @@ class DiffusionSampler:
 
     A prompt is a class by its number or its name, or a text for a net that reads, or None; or a table with any of
     "label" (that, also called "text"), "negative" (a text to go away from), "image" (a picture to begin from), "mask"
-    (white where it is made anew) and "small" (a picture to make large). A chunk's `data` is a picture of Pillow: the
+    (white where it is made anew), "small" (a picture to make large) and "control" (what a net that is shown something
+    shall be shown). A chunk's `data` is a picture of Pillow: the
     finished one, or a preview of what the net expects; `info` says the step, and of how many. With a part "codec" all
     happens in its latents, and only what is given and shown are pictures.
     """
@@ -87,6 +90,7 @@ class DiffusionSampler:
             "rescale": torch.tensor([each.guidance_rescale for each in settings]),
             "previews": torch.tensor([each.previews for each in settings]),
             **read(model, wishes),
+            **looked(model, wishes, settings),
         }
         return {name: leaf.to(device) for name, leaf in state.items()}
 
@@ -139,10 +143,25 @@ def read(model: Model[Net], wishes: Sequence[Wish]) -> State:
     return dict(zip(leaves, (*told, *instead), strict=True))
 
 
+def looked(model: Model[Net], wishes: Sequence[Wish], settings: Sequence[DiffusionSettings]) -> State:
+    """The leaves of a state that hold what is shown, where the net is shown something."""
+    net = config_of(model).net
+    if control_in(model) is None or not isinstance(net, MMDiTConfig):
+        return {}
+    nothing = torch.zeros(net.control_channels, net.sample_size, net.sample_size)
+    seen = [nothing if wish.control is None else wish.control for wish in wishes]
+    pairs = zip(wishes, settings, strict=True)
+    scales = [0.0 if wish.control is None else each.control_scale for wish, each in pairs]
+    return {"control": torch.stack(seen), "shown": torch.tensor(scales)}
+
+
 def told_in(model: Model[Net], state: State) -> tuple[Told, Told]:
     """What the net is told of each row, and what guidance goes away from where that is said."""
     if reads(model):
-        return Caption(state["tokens"], state["pooled"]), Caption(state["other_tokens"], state["other_pooled"])
+        told = Caption(state["tokens"], state["pooled"]), Caption(state["other_tokens"], state["other_pooled"])
+        if "control" not in state:
+            return told
+        return Shown(told[0], state["control"], state["shown"]), Shown(told[1], state["control"], state["shown"])
     return state["label"] if config_of(model).net.num_classes else None, None
 
 

@@ -72,6 +72,7 @@ class DiffusionSettings(Config):
         negative: What the picture shall not be, for a model that reads: guidance goes away from it.
         guidance_interval: Noise levels (noise over signal) between which to guide. Paper: arXiv 2404.07724.
         guidance_rescale: How much of the contrast that guidance added is taken back. Paper: arXiv 2305.08891, eq. 16.
+        control_scale: How much counts what a prompt shows, for a model that is shown something.
         strength: With a picture in the prompt, how far back towards noise it goes before it is made anew.
         tile: Make opposite sides fit, for a texture that repeats.
         previews: Show what the net expects after every so many steps; 0 for never.
@@ -84,6 +85,7 @@ class DiffusionSettings(Config):
     negative: str = ""
     guidance_interval: tuple[float, float] = (0.0, 1e6)
     guidance_rescale: float = Field(0.0, ge=0, le=1)
+    control_scale: float = Field(1.0, ge=0)
     strength: float = Field(0.8, gt=0, le=1)
     tile: bool = False
     previews: int = Field(0, ge=0)

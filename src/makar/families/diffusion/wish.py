@@ -11,11 +11,12 @@ from makar.codecs.pixels import to_values
 from makar.core.errors import InputError, ModelError
 from makar.core.nouns import LatentCodec, Model, Request
 from makar.families.diffusion.caption import reads
+from makar.families.diffusion.control import around, control_in, encoded
 from makar.families.diffusion.denoise import Net, config_of, null_label
 from makar.families.diffusion.settings import DiffusionSettings
 from makar.families.pictures import fitting, label_of, parts_of
 
-PARTS = ("label", "text", "negative", "image", "mask", "small")
+PARTS = ("label", "text", "negative", "image", "mask", "small", "control")
 """Of a prompt."""
 
 
@@ -32,6 +33,7 @@ class Wish:
         mask: Where to make it anew: 1, and 0 where it stays.
         small: What the picture is when it is made small, each of its pixels as large as its cell.
         factor: Side of a cell.
+        control: What the net is shown, as it takes it; None for nothing.
     """
 
     label: int
@@ -42,6 +44,7 @@ class Wish:
     mask: Float[Tensor, "1 high wide"] | None = None
     small: Float[Tensor, "channels high wide"] | None = None
     factor: int = 1
+    control: Float[Tensor, "shown high wide"] | None = None
 
 
 def codec_of(model: Model[Net]) -> LatentCodec | None:
@@ -89,6 +92,7 @@ def understood(model: Model[Net], request: Request, settings: DiffusionSettings)
     channels, factor = (net.in_channels, 1) if codec is None else (codec.channels, codec.factor)
     side = net.sample_size * factor
     wish = said(model, given.get("label", given.get("text")), given.get("negative", settings.negative))
+    image = mask = None
     if "image" in given:
         image = fitting(given["image"], channels, side)
         wish = replace(wish, image=image if codec is None else codec.moments(image[None])[0][0].cpu())
@@ -97,11 +101,33 @@ def understood(model: Model[Net], request: Request, settings: DiffusionSettings)
             raise InputError("a mask without its picture", fix='give "image" too')
         mask = (fitting(given["mask"], 1, side, "mask") > 0).float()
         wish = replace(wish, mask=F.max_pool2d(mask, factor))  # a place is made anew where any of its pixels is
+    picture = None if "control" not in given else fitting(given["control"], channels, side, "control picture")
+    wish = replace(wish, control=shown(model, picture, image, mask))
     if "small" in given:
         if codec is not None:
             raise InputError("a model of latents makes no small picture large", fix="take a model of pixels")
         wish = enlarged(wish, to_values(given["small"], channels), side)
     return wish
+
+
+def shown(model: Model[Net], picture: Tensor | None, image: Tensor | None, mask: Tensor | None) -> Tensor | None:
+    """What a net that is shown something is shown: edges that the prompt gives, or what is known around its mask.
+
+    Raises:
+        InputError: The prompt shows what the net is not shown.
+    """
+    control = control_in(model)
+    if picture is not None and (control is None or control.shows == "mask"):
+        fix = 'give "image" and "mask"' if control else "leave it out, or train the model with [control]"
+        raise InputError("this model is shown no such picture", where="control", fix=fix)
+    if control is None or (control.shows == "mask" and (image is None or mask is None)):
+        return None
+    if control.shows == "edges":
+        return None if picture is None else encoded(model, picture[None].to(model.device))[0].cpu()
+    assert image is not None, "asked above"
+    assert mask is not None, "asked above"
+    hole = mask[None].to(model.device)
+    return encoded(model, around(image[None].to(model.device), hole), hole)[0].cpu()
 
 
 def said(model: Model[Net], asked: Any, negative: Any) -> Wish:
