@@ -8,9 +8,11 @@ import pytest
 import torch
 
 from makar.core.errors import InputError, RecipeError
+from makar.core.nouns import Request
 from makar.data.chats import parts_in
 from makar.data.dataset import Dataset
 from makar.engine.load import open_model
+from makar.engine.run import Engine
 from makar.families.llava.family import FAMILY
 from makar.recipes.execute import train
 from makar.recipes.load import load_recipe
@@ -114,6 +116,17 @@ def test_a_run_with_a_frozen_tower_goes_on_to_the_same_weights(recipe, workspace
     (whole.folder / "manifest.json").write_text(json.dumps(manifest))
     train(file, workspace)
     assert (whole.model / "model.safetensors").read_bytes() == weights
+
+
+def test_the_second_stage_may_train_an_adapter_alone(recipe, workspace):
+    first, last = train(recipe("stages.sight.adapter={rank=2}"), workspace)
+    assert (last.run.model / "adapter_model.safetensors").is_file()
+    assert (first.run.model / "model.safetensors").is_file()
+    merged = open_model(last.run.model)
+    assert merged.family is FAMILY
+    picture = torch.zeros(3, 32, 32)
+    settings = FAMILY.settings(temperature=0.0, max_tokens=2)
+    assert Engine(merged).generate([Request({"text": "?", "image": picture}, 0, settings)])[0].info["ids"]
 
 
 @pytest.mark.parametrize(
