@@ -398,10 +398,12 @@ def emoji(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def named(pictures, tmp_path_factory):
-    """Noise with captions."""
+    """Noise of 32x32 pixels with captions."""
+    from PIL import Image
+
     folder = tmp_path_factory.mktemp("named")
     for number, file in enumerate(sorted(pictures.glob("*/*.png"))):
-        (folder / file.name).write_bytes(file.read_bytes())
+        Image.open(file).resize((32, 32), Image.Resampling.NEAREST).save(folder / file.name)
         (folder / f"{file.stem}.txt").write_text(f"noise number {number}")
     return folder
 
