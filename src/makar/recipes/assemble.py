@@ -14,7 +14,7 @@ from makar.codecs.captions import train_captions
 from makar.core.config import Config, nearest, parse
 from makar.core.errors import RecipeError
 from makar.core.files import sha256
-from makar.core.nouns import Family, Model, Objective, Source, Watch
+from makar.core.nouns import Family, Model, Objective, Source
 from makar.core.random import key_of
 from makar.engine.adapters import merged
 from makar.engine.load import find_model, open_model
@@ -24,8 +24,8 @@ from makar.recipes.adapting import adapt, learning_word
 from makar.recipes.alarm import collapse_alarm
 from makar.recipes.alignment import Made, aligned
 from makar.recipes.alignment_pictures import aligned_pictures
-from makar.recipes.attributes import attribute_watch
-from makar.recipes.captioned import captioned_rows, captions_of, emoji_of
+from makar.recipes.attributes import attributes
+from makar.recipes.captioned import captioned_rows, captions_of
 from makar.recipes.chats import chat_rows
 from makar.recipes.images import SHOWN, ImageRows, image_rows, picture_samples, with_classes
 from makar.recipes.latents import latent_rows
@@ -182,19 +182,6 @@ def pictured(
     if recipe.watch.judged:
         watches.append(Periodic("attributes", attributes(recipe, model, settings, say), every))
     return Made(model, rows.train, objective, watches, rows.identity, rows.facts)
-
-
-def attributes(recipe: Recipe, model: Model[Any], settings: Config, say: Say) -> Watch:
-    """A look at what the model makes of requests for scenes.
-
-    Raises:
-        RecipeError: It does not learn scenes, or is told no texts.
-    """
-    if recipe.data.rows != "scenes" or "text" not in model.parts:
-        fix = "set data.rows = 'scenes' and parts = {text = '@clip'}, or leave it out"
-        raise RecipeError("only scenes are judged, of a model that is told texts", where="watch.judged", fix=fix)
-    _, sprites = emoji_of(recipe.data)
-    return attribute_watch(sprites, settings, pictures=recipe.watch.judged, seed=recipe.seed, say=say)
 
 
 def rows_of_pictures(recipe: Recipe, model: Model[Any], net: Any, workspace: Workspace, say: Say) -> ImageRows:

@@ -5,12 +5,15 @@ from collections.abc import Callable
 from typing import Any
 
 from makar.core.config import Config
+from makar.core.errors import RecipeError
 from makar.core.nouns import Model, Verdict, Watch
 from makar.data.scene_drawing import Sprites
 from makar.data.scenes import scene_seed
 from makar.evaluate.judge import judge_of, judged
 from makar.evaluate.reliability import share
 from makar.evaluate.scenes import pictures_of, requests_of
+from makar.recipes.captioned import emoji_of
+from makar.recipes.recipe import Recipe
 
 
 def attribute_watch(
@@ -44,3 +47,16 @@ def attribute_watch(
         return Verdict({**logs, "seconds": time.perf_counter() - start}, note=f"as asked: {note}")
 
     return look
+
+
+def attributes(recipe: Recipe, model: Model[Any], settings: Config, say: Callable[[str], None]) -> Watch:
+    """The watch that a recipe of scenes asks for.
+
+    Raises:
+        RecipeError: It does not learn scenes, or the model is told no texts.
+    """
+    if recipe.data.rows != "scenes" or "text" not in model.parts:
+        fix = "set data.rows = 'scenes' and parts = {text = '@clip'}, or leave it out"
+        raise RecipeError("only scenes are judged, of a model that is told texts", where="watch.judged", fix=fix)
+    _, sprites = emoji_of(recipe.data)
+    return attribute_watch(sprites, settings, pictures=recipe.watch.judged, seed=recipe.seed, say=say)
