@@ -90,8 +90,8 @@ def variations(row: dict[str, Any], text: str) -> Iterator[tuple[str, str, tuple
             yield variation["image"], f"{text}, {words} skin tone", cell_of(variation)
 
 
-CODED = re.compile(r"(?:emoji_)?u?([0-9a-f]{4,6}(?:[-_][0-9a-f]{4,6})*)", re.IGNORECASE)
-"""The name of a file, less its suffix, that spells code points: 1f431, 1f468-200d-1f373, emoji_u1f431."""
+CODED = re.compile(r"(?:emoji_)?u?([0-9a-f]{2,6}(?:[-_][0-9a-f]{2,6})*)", re.IGNORECASE)
+"""The name of a file, less its suffix, that spells code points: 1f431, 1f468-200d-1f373, emoji_u1f431, 35-20e3."""
 
 SILENT = {"200D", "FE0F", "E007F"}
 """Code points that join others, or choose how they are drawn."""
