@@ -105,6 +105,8 @@ def straying(held: HeldOut, rewards: Sequence[PictureReward], reference: Referen
         if now.distance > first.distance * (1 + config.max_distance_rise):
             fix = "the best before it is kept; lower the learning rate, or raise beta or pull"
             return Verdict(logs, action="stop", note=f"{note}: pictures leave the real ones; {fix}")
+        if now.reward <= first.reward:
+            note += ": no better than at first"
         return Verdict(logs, score=-now.reward, note=note)
 
     return look
