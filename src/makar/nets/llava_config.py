@@ -45,9 +45,7 @@ class LlavaShape(Config):
                 f"{states - 1} layers (got {self.vision_feature_layer})"
             )
         if vocabulary and self.image_token_index >= vocabulary:
-            raise ValueError(
-                f"set image_token_index below text.vocab_size {vocabulary} (got {self.image_token_index})"
-            )
+            raise ValueError(f"set image_token_index below text.vocab_size {vocabulary} (got {self.image_token_index})")
         if self.places > self.text.max_position_embeddings:
             raise ValueError(
                 f"set text.max_position_embeddings above {self.places}, the tokens of one picture "
