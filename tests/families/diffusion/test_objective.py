@@ -34,6 +34,15 @@ def test_weights_make_every_prediction_s_loss_the_same(path, prediction):
     assert torch.allclose(found * weight(model, SIGMA, "min_snr"), plain * (SIGMA**-2).clamp(max=5), rtol=1e-2)
 
 
+@pytest.mark.parametrize("prediction", ["noise", "data", "velocity"])
+def test_hardly_any_noise_weighs_no_more_than_a_little(prediction):
+    """Otherwise one row of a picture's prediction at a noise of 0.01 would count as much as thousands."""
+    model = make(prediction=prediction)
+    faint = torch.tensor([0.01, 0.05])
+    of_picture = weight(model, faint, "velocity") / weight(model, faint, "min_snr") * 5
+    assert torch.allclose(of_picture, torch.full((2,), 1 + 0.05**-2))
+
+
 @pytest.mark.parametrize(
     ("path", "prediction", "of_picture"),
     [

@@ -21,6 +21,10 @@ WEIGHTINGS = ("native", "velocity", "min_snr")
 GAMMA = 5.0
 """The signal-to-noise ratio above which "min_snr" stops to weigh more. Paper: arXiv 2303.09556, section 3.4."""
 
+LEAST = 0.05
+"""The noise below which "velocity" weighs no more: a net that says pictures is never right enough for its weight there,
+and a rare row would be a spike of the loss. Paper: arXiv 2511.13720 bounds what it divides by at the same 0.05."""
+
 
 @dataclass(frozen=True)
 class Denoise:
@@ -35,7 +39,7 @@ class Denoise:
         players: The whole net.
         weighting: "native" is the error of what the net itself says, as in its path's paper (for "edm" eq. 8 of
             arXiv 2206.00364); "velocity" weighs as a net that says velocities would, whatever this one says
-            (arXiv 2202.00512, section 4); "min_snr" lets weak noise not outweigh the rest (arXiv 2303.09556, eq. 8).
+            (arXiv 2202.00512, section 4), but hardly any noise no more than a little; "min_snr" lets weak noise not outweigh the rest (arXiv 2303.09556, eq. 8).
         label_drop: Share of the rows that are shown without their label or caption, for guidance. Paper: arXiv
             2207.12598, alg. 1.
 
@@ -100,7 +104,7 @@ def weight(model: Model[Net], sigma: Rows, weighting: str) -> Rows:
         return torch.ones_like(sigma)
     _, out = precondition(config_of(model).path, config_of(model).prediction, sigma)
     snr = sigma**-2
-    return out**2 * (1 + snr if weighting == "velocity" else snr.clamp(max=GAMMA))
+    return out**2 * (1 + snr.clamp(max=LEAST**-2) if weighting == "velocity" else snr.clamp(max=GAMMA))
 
 
 def shown_labels(model: Model[Net], batch: Batch, drop: float, rng: Rng) -> Labels | None:
