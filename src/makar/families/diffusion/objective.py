@@ -39,7 +39,8 @@ class Denoise:
         players: The whole net.
         weighting: "native" is the error of what the net itself says, as in its path's paper (for "edm" eq. 8 of
             arXiv 2206.00364); "velocity" weighs as a net that says velocities would, whatever this one says
-            (arXiv 2202.00512, section 4), but hardly any noise no more than a little; "min_snr" lets weak noise not outweigh the rest (arXiv 2303.09556, eq. 8).
+            (arXiv 2202.00512, section 4), but hardly any noise no more than a little; "min_snr" lets weak noise not
+            outweigh the rest (arXiv 2303.09556, eq. 8).
         label_drop: Share of the rows that are shown without their label or caption, for guidance. Paper: arXiv
             2207.12598, alg. 1.
 
