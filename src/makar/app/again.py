@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 Say = Callable[[str], None]
 
-FILES = ("image", "towards", "mask")
+FILES = ("image", "towards", "mask", "control")
 """Parts of a prompt that are files."""
 
 

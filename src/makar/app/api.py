@@ -249,7 +249,7 @@ def generate(
     Args:
         model: As `load` takes it.
         prompt: What is continued, or what a model that was trained on conversations is asked; of a model of pictures a
-            class, or a table with any of "label", "image" and "mask"; or several of these.
+            class, or a table with any of "label", "image", "mask" and "control"; or several of these.
         images: Files of pictures, or pictures of Pillow, that go with each prompt, for a model that sees.
         count: Answers to each prompt.
         seed: Answer k to a prompt is made with seed + k.

@@ -144,6 +144,7 @@ def generate(
         typer.Option(metavar="FILE", help="A picture to begin from, or asked about; a second to go to."),
     ] = None,
     mask: Annotated[Path | None, typer.Option(metavar="FILE", help="White where it is made anew.")] = None,
+    control: Annotated[Path | None, typer.Option(metavar="FILE", help="Edges to follow, white on black.")] = None,
     edit: Annotated[
         list[str] | None, typer.Option(metavar="+NAME", help="Go along a direction: +NAME, -NAME=1.5; repeatable.")
     ] = None,
@@ -194,13 +195,13 @@ def generate(
         raise InputError("this model finds pictures and makes none", where=model, fix="look for them with makar search")
     if api.makes_pictures(opened):
         files = pictures.draw(
-            opened, asked, count=count, seed=seed, out=out, images=image or (), mask=mask, edits=edit or (),
-            settings=settings, name=model, folder=find_model(model),
+            opened, asked, count=count, seed=seed, out=out, images=image or (), mask=mask, control=control,
+            edits=edit or (), settings=settings, name=model, folder=find_model(model),
         )  # fmt: skip
         terminal.emit([str(file) for file in files], "\n".join, as_json=json)
         return
     seen = image or () if api.sees_pictures(opened) else ()
-    if (image and not seen) or mask is not None or edit:
+    if (image and not seen) or mask is not None or control is not None or edit:
         where = "--edit" if edit else "--image"
         raise InputError("this model takes no pictures", where=where, fix="leave it out")
     terminal.check_out(out)

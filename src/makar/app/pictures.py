@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 def draw(
     model: "Model[Any]", asked: Sequence[str], *,
     count: int, seed: int, out: Path | None, images: Sequence[Path] = (), mask: Path | None = None,
-    edits: Sequence[str] = (), settings: Mapping[str, Any], name: str = "", folder: Path | None = None,
+    control: Path | None = None, edits: Sequence[str] = (), settings: Mapping[str, Any], name: str = "",
+    folder: Path | None = None,
 ) -> list[Path]:  # fmt: skip
     """Make pictures and write them.
 
@@ -28,6 +29,7 @@ def draw(
         out: As `deliver` takes it.
         images: What to begin from, and what to go to: then the pictures of a class are the way, in equal steps.
         mask: Where to make it anew.
+        control: What to show a model that is shown something.
         edits: Directions to go, as "+NAME" or "-NAME=1.5".
         settings: Fields of the family's settings.
         name: What the model is called, and `folder` where it lies; both go into the files.
@@ -44,7 +46,7 @@ def draw(
     from makar.recipes.provenance import maker
 
     need_pillow()
-    place, files = checked(out), named(images, mask)
+    place, files = checked(out), named(images, mask, control)
     pictures = {name: opened(path) for name, path in files.items()}
     shares = way(count) if "towards" in files else [None] * count
     said: dict[str, Any] = {name: str(path) for name, path in files.items()}
@@ -66,7 +68,7 @@ def draw(
     return deliver(api.generate(model, prompts, seed=seed, **settings), rows, place, made, recipe)
 
 
-def named(images: Sequence[Path], mask: Path | None) -> dict[str, Path]:
+def named(images: Sequence[Path], mask: Path | None, control: Path | None = None) -> dict[str, Path]:
     """The files of a prompt by the names of its parts.
 
     Raises:
@@ -75,7 +77,8 @@ def named(images: Sequence[Path], mask: Path | None) -> dict[str, Path]:
     if len(images) > 2:  # noqa: PLR2004
         fix = "give one to begin from, and a second to go to"
         raise InputError("more than two pictures", where="--image", value=len(images), fix=fix)
-    return {**dict(zip(("image", "towards"), images, strict=False)), **({} if mask is None else {"mask": mask})}
+    beside = {name: path for name, path in (("mask", mask), ("control", control)) if path is not None}
+    return {**dict(zip(("image", "towards"), images, strict=False)), **beside}
 
 
 def way(count: int) -> list[float]:

@@ -15,7 +15,7 @@ from makar.codecs import signing
 from makar.codecs.png import encoded, texts_of
 from makar.core.errors import InputError, UserError
 from makar.core.files import write_atomic
-from makar.core.nouns import LatentCodec, Model
+from makar.core.nouns import LatentCodec, Model, TextEncoder
 from makar.core.tensors import hash_tensors
 
 ROWS, MADE, RECIPE = "makar", "makar-made", "makar-recipe"
@@ -23,7 +23,7 @@ ROWS, MADE, RECIPE = "makar", "makar-made", "makar-recipe"
 
 KINDS: Mapping[str, type | tuple[type, ...]] = {
     "prompt": (str, int, NoneType), "seed": int, "settings": dict, "share": (int, float), "edit": list, "files": dict,
-    "image": str, "towards": str, "mask": str,
+    "image": str, "towards": str, "mask": str, "control": str,
 }  # fmt: skip
 """What a row holds, where it holds it: anybody may have written the file."""
 
@@ -69,7 +69,7 @@ def weights_hash(model: Model[Any]) -> str:
     for name, held in model.parts.items():
         part: Any = getattr(held, "model", held)  # a codec is a model in another role
         net = part.net if isinstance(part, Model) else part
-        if isinstance(part, LatentCodec):
+        if isinstance(part, LatentCodec | TextEncoder):
             tensors[name] = torch.tensor(list(bytes.fromhex(part.hash())), dtype=torch.uint8)
         elif isinstance(net, nn.Module):
             tensors |= {f"{name}/{inner}": tensor for inner, tensor in net.state_dict().items()}

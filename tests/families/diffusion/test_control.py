@@ -8,6 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
+from makar.app.cli import run
 from makar.core.errors import InputError, ModelError, RecipeError
 from makar.core.nouns import Request
 from makar.core.random import Rng
@@ -235,6 +236,19 @@ def test_models_that_cannot_be_shown_anything_are_refused():
         controlled(shown(), ControlConfig())
 
 
+def test_the_command_line_shows_edges_and_makes_them_again(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    saved(shown(), tmp_path / "model")
+    picture().save("edges.png")
+    common = ["generate", "model", "a red dog", "--set", "steps=2"]
+    assert run([*common, "--control", "edges.png", "--out", "with.png"]) == 0
+    assert run([*common, "--out", "without.png"]) == 0
+    one, other = (np.asarray(Image.open(name)) for name in ("with.png", "without.png"))
+    assert (one != other).any()
+    assert run(["generate", "--from", "with.png", "--out", "again.png"]) == 0
+    assert (np.asarray(Image.open("again.png")) == one).all()
+
+
 RECIPE = """
 init = "{init}"
 data = {{ sources = ["{pictures}"], rows = "subject", subject = {{ captions = ["a red cat"] }} }}
@@ -269,12 +283,12 @@ def trained(tmp_path, monkeypatch):
         picture(12, number).save(tmp_path / "mine" / f"{number}.png")
     saved(base(), tmp_path / "base")
 
-    def run(*sets, name="shown", control="control = { num_layers = 2 }", init=tmp_path / "base", **more):
+    def runs(*sets, name="shown", control="control = { num_layers = 2 }", init=tmp_path / "base", **more):
         text = RECIPE.format(init=init, pictures=tmp_path / "mine", control=control)
         (tmp_path / f"{name}.toml").write_text(text)
         return train(load_recipe(tmp_path / f"{name}.toml", sets), Workspace(tmp_path), **more)[0].run
 
-    return run
+    return runs
 
 
 def test_a_run_trains_the_copy_alone_and_resumes_to_the_bit(trained, tmp_path):

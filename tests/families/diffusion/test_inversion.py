@@ -246,7 +246,7 @@ def test_a_run_learns_the_word_alone_and_resumes_to_the_bit(learned, tmp_path):
         (["word.text=cat", "data.subject.captions=['a cat']"], "a token already"),
         (["word.text=other"], "say 'other' in each"),
         (["word.txt=cat"], "did you mean 'text'"),
-        (["adapter.rank=2"], "a word learns alone"),
+        (["adapter.rank=2"], "each learns alone"),
         (["objective.name=consistency"], "taking noise off"),
     ],
 )
