@@ -1,5 +1,6 @@
 """The whole evaluation of a CLIP: how pictures and texts find each other, and how it names what it sees."""
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from makar.data.fetch import fetch
 from makar.data.pixels import PixelShards, kept_pixels
 from makar.data.scene_drawing import EMOJI, sprites_of
 from makar.data.scenes import scene_seed
+from makar.data.store import SPLITS
 from makar.evaluate.config import EvaluateOptions
 from makar.evaluate.held import measurable
 from makar.evaluate.report import Report, Section
@@ -83,29 +85,54 @@ def evaluate_clip(
 
 
 def found_sections(model: Model[Any], dataset: Dataset, options: EvaluateOptions, say: Say) -> dict[str, Section]:
-    """Retrieval among held-out pictures, and among those whose text was never trained on."""
-    shards = pixels_of(model, dataset, options.split, captioned=True, say=say)
-    rows = evenly(np.arange(shards.rows), options.documents or ROWS)
-    captions = [shards.captions[row] for row in rows]
-    found = told_vectors(model, vectors_of(model, shards, rows), captions)
+    """Retrieval among held-out pictures, and among those whose text was never trained on.
+
+    Of a dataset that is not the training's all pictures are held out.
+    """
+    splits = [options.split] if options.training is None else [split for split in SPLITS if kept(dataset, split)]
+    shards = [pixels_of(model, dataset, split, captioned=True, say=say) for split in splits]
+    found = told_rows(model, shards, lambda caption: True, options.documents or ROWS)  # noqa: ARG005
     note = (
         "Each text looks for its picture among all {count:,}, and each picture for its text; equal texts find each "
         "other's. Chance is a random order, and p how likely so many hits are by it."
     )
-    sections = {"retrieval": Section("Retrieval", note.format(count=len(rows)), retrieval_figures(found))}
+    about = note.format(count=len(found.captions))
+    sections = {"retrieval": Section("Retrieval", about, retrieval_figures(found))}
     if options.training is None:
         return sections
     learned = {picture.text.lower() for picture in Dataset.open(options.training).pictures("train") if picture.text}
-    fresh = [place for place, caption in enumerate(captions) if caption.lower() not in learned]
-    if len(fresh) > 1:
-        places = torch.tensor(fresh)
-        apart = Told(found.pictures[places], found.texts[places], [captions[place] for place in fresh])
+    apart = told_rows(model, shards, lambda caption: caption.lower() not in learned, options.documents or ROWS)
+    if len(apart.captions) > 1:
         about = f"Only pictures whose text does not stand in the training split of {options.training}. "
-        sections["retrieval_new"] = Section(
-            "Retrieval of what no text of the training named", about + note.format(count=len(fresh)),
-            retrieval_figures(apart),
-        )  # fmt: skip
+        about += note.format(count=len(apart.captions))
+        title = "Retrieval of what no text of the training named"
+        sections["retrieval_new"] = Section(title, about, retrieval_figures(apart))
     return sections
+
+
+def kept(dataset: Dataset, split: str) -> bool:
+    """Whether a split has pictures."""
+    return dataset.manifest.kept[split].documents > 0
+
+
+def told_rows(model: Model[Any], parts: Sequence[PixelShards], wanted: Callable[[str], bool], count: int) -> Told:
+    """Pictures and texts of some splits, evenly spaced where there are many.
+
+    Args:
+        model: A CLIP.
+        parts: Pictures with captions.
+        wanted: Whether a caption's picture is taken.
+        count: At most.
+    """
+    places = [
+        (part, row) for part, shards in enumerate(parts) for row, text in enumerate(shards.captions) if wanted(text)
+    ]
+    chosen = [places[place] for place in evenly(np.arange(len(places)), count)]
+    if not chosen:
+        return Told(torch.empty(0, 1), torch.empty(0, 1), [])
+    rows = [np.array([row for part, row in chosen if part == number], np.int64) for number in range(len(parts))]
+    pictures = [vectors_of(model, shards, some) for shards, some in zip(parts, rows, strict=True) if len(some)]
+    return told_vectors(model, torch.cat(pictures), [parts[part].captions[row] for part, row in chosen])
 
 
 def pixels_of(model: Model[Any], dataset: Dataset, split: str, *, captioned: bool, say: Say) -> PixelShards:

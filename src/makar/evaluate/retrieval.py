@@ -116,7 +116,7 @@ def beside_chance(meaning: str, hits: Sequence[float], luck: Sequence[float]) ->
     """
     figure = over_rows(meaning, {"model": hits, "chance": luck}, "%")
     p = by_luck(int(sum(hits)), len(hits), sum(luck) / len(luck))
-    return replace(figure, values={**figure.values, LUCK: float(f"{p:.3g}")})
+    return replace(figure, values={**figure.values, LUCK: f"{p:.2g}"})
 
 
 def side_by_side(parts: Mapping[str, Figure]) -> Figure:
@@ -129,7 +129,7 @@ def side_by_side(parts: Mapping[str, Figure]) -> Figure:
     values: dict[str, Any] = {whose: figure.values["model"] for whose, figure in parts.items()}
     for column in (column for column in first.values if column != "model"):
         each: list[Any] = [figure.values[column] for figure in parts.values()]
-        values[column] = min(each) if column == COUNT else each[0] if column == "chance" else max(each)
+        values[column] = min(each) if column == COUNT else each[0] if column == "chance" else max(each, key=float)
     return replace(first, values=values)
 
 

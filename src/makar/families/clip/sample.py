@@ -4,8 +4,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from jaxtyping import Float
-from torch import Tensor
 
 from makar.codecs.captions import Captions
 from makar.core.errors import InputError, ModelError
@@ -97,11 +95,6 @@ def tokens_of(model: Model[Net], texts: Sequence[str]) -> Tokens:
     rows = torch.full((len(texts), reads.max_position_embeddings), reads.pad_token_id)
     rows[:, 0], rows[:, 1] = reads.bos_token_id, reads.eos_token_id
     return rows
-
-
-def likeness(model: Model[Net], pictures: Sequence[Any], texts: Sequence[str]) -> Float[Tensor, "pictures texts"]:
-    """Cosines of pictures with texts."""
-    return image_vectors(model, pictures) @ text_vectors(model, texts).T
 
 
 SAMPLER = ClipSampler()
