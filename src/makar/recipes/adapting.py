@@ -14,6 +14,7 @@ from makar.families.diffusion.inversion import Inversion, learning
 from makar.families.diffusion.objective import Denoise
 from makar.nets.lora import DEFAULT, adapter_parameters, attach, train_only
 from makar.nets.lora_config import LoraConfig
+from makar.nets.mmdit_control import Controlled
 from makar.recipes.recipe import WordConfig
 
 
@@ -27,10 +28,13 @@ def adapt(net: nn.Module, blocks: Sequence[nn.Module], adapter: LoraConfig | Non
         seed: The run's.
 
     Raises:
-        RecipeError: A target is no linear layer of the blocks.
+        RecipeError: A target is no linear layer of the blocks, or the net is shown something.
     """
     if adapter is None:
         return
+    if isinstance(net, Controlled):
+        fix = "begin from the model that was there before its [control]"
+        raise RecipeError("an adapter would belong to the net and to what looks for it", where="adapter", fix=fix)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(key_of(seed, "adapter"))
         attach(net, blocks, adapter)

@@ -18,8 +18,10 @@ from makar.engine.run import Engine
 from makar.families.diffusion.control import control_of, controlled, edges, encoded, holes
 from makar.families.diffusion.family import FAMILY
 from makar.families.diffusion.objective import Denoise
+from makar.nets.lora_config import LoraConfig
 from makar.nets.mmdit_config import ControlConfig
 from makar.nets.mmdit_control import Controlled
+from makar.recipes.adapting import adapt
 from makar.recipes.execute import train
 from makar.recipes.load import load_recipe
 from makar.recipes.run import Workspace
@@ -228,6 +230,8 @@ def test_what_cannot_be_shown_is_said(model, prompt, words):
 
 
 def test_models_that_cannot_be_shown_anything_are_refused():
+    with pytest.raises(RecipeError, match="what looks for it"):
+        adapt(shown().net, [], LoraConfig())
     with pytest.raises(RecipeError, match="transformers that read"):
         controlled(make(), ControlConfig())
     with pytest.raises(RecipeError, match=r"fewer blocks than the net.*3 or less"):
