@@ -2,7 +2,7 @@
 
 import pytest
 
-from makar.codecs.bpe import train_bpe
+from makar.codecs.bpe import Bpe, train_bpe
 from makar.codecs.chat import chat_ids, template_of
 from makar.codecs.sight import parted, shows, sighted, sighted_ids, sighted_prompt, spelling, with_image_token
 from makar.core.errors import InputError, ModelError, RecipeError
@@ -52,6 +52,12 @@ def test_what_opens_a_text_stands_there_once_whatever_the_template_says(plain):
     ids = sighted_prompt(silent, parted(TALK)[0][1:2], IMAGE, 2)
     assert ids[:3] == [plain.end_id, IMAGE, IMAGE]
     assert plain.end_id not in ids[1:]
+
+
+def test_a_turn_that_opens_a_text_begins_once(plain):
+    turning = sighted(Bpe(plain.source, plain.settings | {"bos_token": "<|im_start|>"}), IMAGE)
+    ids = sighted_prompt(turning, parted(TALK)[0][1:2], IMAGE, 2)
+    assert turning.text(ids, special=True).count("<|im_start|>") == 2
 
 
 def test_a_template_of_words_gives_way_and_one_of_pictures_stays(plain, codec):

@@ -15,7 +15,7 @@ from makar.core.errors import InputError, ModelError, RecipeError, UserError
 from makar.core.messages import Message, is_picture, pictures_in
 
 SIGHTED = """\
-{{- bos_token }}
+{{- bos_token if bos_token != '<|im_start|>' }}
 {%- for message in messages %}
     {{- '<|im_start|>' + message.role + '\\n' }}
     {%- if message.role == 'assistant' %}
@@ -41,7 +41,8 @@ SIGHTED = """\
 """
 """ChatML whose messages may hold pictures; IMAGE stands for the tokenizer's own image token.
 
-A conversation begins with what opens a text: transformers' processors put it there where a template does not.
+A conversation begins with what opens a text: transformers' processors put it there where a template does not. Some
+tokenizers say that a turn's beginning is that, and a turn begins with it anyway.
 """
 
 
