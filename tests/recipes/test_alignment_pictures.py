@@ -202,6 +202,11 @@ def test_rewards_are_needed_and_a_likelihood(file, workspace, tmp_path):
         train(file(init=generator(tmp_path / "gan")), workspace)
 
 
+def test_a_model_of_language_makes_no_pictures(file, workspace, speaker):
+    with pytest.raises(RecipeError, match="this model makes no pictures"):
+        train(file("data.length=16", init=speaker), workspace)
+
+
 TOLD = """
 init = "{told}"
 data = {{ sources = ["{emoji}"], rows = "scenes" }}

@@ -48,7 +48,7 @@ def step_seconds(recipe: Recipe, made: Family[Any], config: Config, cost: Cost, 
     """
     name, passes = recipe.objective.name or "", 1.0
     if name in ALGORITHMS:
-        if ROWS[name] == "prompts" or makes_pictures(made):
+        if recipe.reward or makes_pictures(made):
             return None  # depends on how long the answers are, or on how pictures are made
         passes = (2 if ROWS[name] == "preference" else 1) * (1 if name in UNCOMPARED else 4 / 3)
         recipe = recipe.model_copy(update={"objective": ObjectiveConfig()})
