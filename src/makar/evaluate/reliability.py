@@ -43,7 +43,8 @@ class Trial:
 
 def reliability_section(judge: Model[PictureJudge], sprites: Sprites, size: int) -> Section:
     """The judge on fresh scenes of seen and unseen combinations, on requests for others, and on malformed pictures."""
-    scenes = [scene_of(place, FRESH_SEED, PARTS[place % len(PARTS)]) for place in range(FRESH)]
+    drawn = (scene_of(place, FRESH_SEED, PARTS[place % len(PARTS)]) for place in range(FRESH))
+    scenes = [replace(scene, sign=None) for scene in drawn]  # nobody asks for signs
     pictures = stacked(lambda place: draw(scenes[place], key_of(FRESH_SEED, place), sprites, size), FRESH)
     trial = Trial(scenes, judged(judge, pictures))
     accuracy = trial.verdicts.right([answers_to(scene) for scene in scenes])
