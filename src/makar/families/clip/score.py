@@ -1,8 +1,7 @@
-"""How well a picture and a text fit, as a number that orders: of rows, and as what others judge pictures by."""
+"""How well a picture and a text fit, as a number that orders, and pictures of any size in the shared space."""
 
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -13,7 +12,6 @@ from makar.core.errors import InputError
 from makar.core.nouns import Batch, Model
 from makar.core.random import Rng
 from makar.families.clip.build import Net, config_of, embedded, shown
-from makar.families.clip.sample import text_vectors
 from makar.nets.clip import Images, Vectors
 
 
@@ -52,21 +50,3 @@ def seen(model: Model[Net], images: Images) -> Vectors:
     if images.shape[2:] != (side, side):
         images = F.interpolate(images, (side, side), mode="bicubic", antialias=True).clamp(-1, 1)
     return F.normalize(model.net.image_features(shown(config, images)).float(), dim=1)
-
-
-def fits(model: Model[Net]) -> Callable[[Images, Sequence[Any]], Float[Tensor, " rows"]]:
-    """A judge of pictures: the cosine of each with its caption, which can also be climbed.
-
-    Args:
-        model: Of this family.
-
-    Returns:
-        From pictures in -1 to 1 and as many captions to a number each.
-    """
-
-    def judge(images: Images, captions: Sequence[Any]) -> Float[Tensor, " rows"]:
-        words = [str(caption) for caption in captions]
-        read = text_vectors(model, words).clone()  # made in inference mode, and used where gradients flow
-        return (seen(model, images.to(model.device)) * read).sum(1)
-
-    return judge
