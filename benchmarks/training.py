@@ -17,7 +17,7 @@ import transformers
 
 from benchmarks.data import library
 from makar.codecs.bpe import train_bpe
-from makar.core.device import Precision, measure, product_speed
+from makar.core.device import Precision, measure, product_speeds
 from makar.core.nouns import Batch, Model
 from makar.families.language.config import LanguageConfig
 from makar.families.language.cost import cost
@@ -60,10 +60,8 @@ def run(sizes: Sequence[str] = SIZES, repeats: int = 5) -> dict[str, Any]:
     """
     precision = measure().precision
     found = {size: compare(size, precision, repeats) for size in sizes}
-    peaks: dict[Precision, float] = {
-        name: max(product_speed("cpu", dtype, shape) for shape in PRODUCTS)
-        for name, dtype in (("fp32", torch.float32), ("bf16", torch.bfloat16))
-    }
+    fp32, bf16 = product_speeds("cpu", PRODUCTS)
+    peaks: dict[Precision, float] = {"fp32": fp32, "bf16": bf16}
     best = max(peaks.values())
     for each in found.values():
         each["share_of_peak"] = round(each.pop("flops_per_second") / best, 3)

@@ -64,12 +64,21 @@ def test_bf16_must_be_worth_it():
     assert (machine.peak("fp32"), machine.peak("bf16")) == (1.0, 3.0)
 
 
-def test_the_fastest_call_counts_and_the_first_does_not(monkeypatch):
-    clock = iter([0.0, 0.5, 1.0, 1.3, 2.0, 2.4, 9.0, 9.1])
-    calls = []
-    monkeypatch.setattr(device.time, "perf_counter", lambda: next(clock))
-    assert device.fastest(lambda: calls.append(1), "cpu", seconds=1.0) == pytest.approx(0.3)
-    assert len(calls) == 4
+def test_the_fastest_call_of_each_counts_and_the_first_does_not(monkeypatch):
+    took = iter([0.1, 0.2, *[0.5, 0.9] * 4, 0.3, 0.8])  # the first turn warms up; five more, the last the fastest
+    now, calls = [0.0], []
+
+    def clock():
+        return now[0]
+
+    def work(name):
+        now[0] += next(took)
+        calls.append(name)
+
+    monkeypatch.setattr(device.time, "perf_counter", clock)
+    found = device.fastest([lambda: work("a"), lambda: work("b")], "cpu", seconds=1.0)
+    assert found == pytest.approx([0.3, 0.8])
+    assert calls == ["a", "b"] * (1 + device.ROUNDS), "they take turns"
 
 
 def test_this_machine_has_memory_and_a_name():

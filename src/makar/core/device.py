@@ -1,9 +1,11 @@
 """What this machine is and how fast: measured once in about a second, stored, and obeyed after."""
 
+import math
 import os
 import platform
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -18,6 +20,7 @@ from makar.core.files import read_json, write_json
 Precision = Literal["fp32", "bf16"]
 
 WORTH = 1.1  # below this gain bf16 is not worth its rounding
+ROUNDS = 5  # turns at the least: one alone may have met another program
 SHAPES = {"cpu": ((2048, 256, 1024), (2048, 512, 2048), (1024, 1024, 1024)), "cuda": ((8192, 2048, 8192), (8192,) * 3)}
 
 
@@ -121,43 +124,64 @@ def measure() -> Machine:
     """Time matrix products and a small training step."""
     device, name, threads, version = identity()
     shapes = SHAPES.get(device, SHAPES["cpu"])
-    fp32 = max(product_speed(device, torch.float32, shape) for shape in shapes)
-    bf16 = max(product_speed(device, torch.bfloat16, shape) for shape in shapes)
-    gain = step_seconds(device, bf16=False) / step_seconds(device, bf16=True)
-    return Machine(device, name, threads, memory(device), version, fp32, bf16, gain)
+    fp32, bf16 = product_speeds(device, shapes)
+    plain, rounded = fastest([step(device, bf16=False), step(device, bf16=True)], device, seconds=0.4)
+    return Machine(device, name, threads, memory(device), version, fp32, bf16, plain / rounded)
 
 
-def product_speed(device: str, dtype: torch.dtype, shape: tuple[int, ...]) -> float:
-    """FLOP/s of one matrix product."""
+def product_speeds(device: str, shapes: Sequence[tuple[int, ...]]) -> tuple[float, float]:
+    """FLOP/s of matrix products in fp32 and bf16, each of the shape that it does best.
+
+    Args:
+        device: Where they run.
+        shapes: Rows, inner, columns.
+    """
+    best = [0.0, 0.0]
+    for shape in shapes:
+        times = fastest([product(device, kind, shape) for kind in (torch.float32, torch.bfloat16)], device)
+        best = [max(speed, 2 * math.prod(shape) / seconds) for speed, seconds in zip(best, times, strict=True)]
+    return best[0], best[1]
+
+
+def product(device: str, kind: torch.dtype, shape: tuple[int, ...]) -> Callable[[], object]:
+    """One matrix product, of rows x inner x columns."""
     rows, inner, columns = shape
-    left, right = (torch.ones(size, device=device, dtype=dtype) for size in ((rows, inner), (inner, columns)))
-    return 2 * rows * inner * columns / fastest(lambda: left @ right, device)
+    left, right = (torch.ones(size, device=device, dtype=kind) for size in ((rows, inner), (inner, columns)))
+    return lambda: left @ right
 
 
-def step_seconds(device: str, *, bf16: bool) -> float:
+def step(device: str, *, bf16: bool) -> Callable[[], object]:
     """Forward and backward of a two-layer perceptron over 2,048 rows, weights in fp32."""
     with torch.random.fork_rng(devices=[]):
         net = nn.Sequential(nn.Linear(256, 1024), nn.GELU(), nn.Linear(1024, 256)).to(device)
     rows = torch.ones(2048, 256, device=device)
 
-    def step() -> None:
+    def work() -> None:
         with torch.autocast(device, torch.bfloat16, enabled=bf16):
             loss = net(rows).float().square().sum()
         loss.backward()
         net.zero_grad()
 
-    return fastest(step, device)
+    return work
 
 
-def fastest(work: Callable[[], object], device: str, seconds: float = 0.1) -> float:
-    """Seconds of the fastest of as many calls as fit into a budget, at least one; another one warms up before."""
+def fastest(works: Sequence[Callable[[], object]], device: str, seconds: float = 0.2) -> list[float]:
+    """Seconds of the fastest call of each; they take turns, so that what else the machine does slows them alike.
+
+    Args:
+        works: What to time.
+        device: Where it runs.
+        seconds: To spend on all of them; at least `ROUNDS` turns, and one before that warms up.
+    """
     wait = torch.cuda.synchronize if device == "cuda" else torch.mps.synchronize if device == "mps" else lambda: None
-    work()
-    wait()
-    times: list[float] = []
-    while not times or sum(times) < seconds:
-        start = time.perf_counter()
-        work()
-        wait()
-        times.append(time.perf_counter() - start)
-    return min(times)
+    times: list[list[float]] = [[] for _ in works]
+    for turn in range(sys.maxsize):
+        for work, found in zip(works, times, strict=True):
+            start = time.perf_counter()
+            work()
+            wait()
+            if turn:
+                found.append(time.perf_counter() - start)
+        if turn >= ROUNDS and sum(map(sum, times)) >= seconds:
+            break
+    return [min(found) for found in times]
