@@ -52,3 +52,14 @@ def test_what_has_no_spread_is_refused():
         moments(torch.zeros(1, 3))
     with pytest.raises(InputError, match="not finite"):
         moments(torch.tensor([[0.0], [torch.nan]]))
+
+
+def test_where_eigenvalues_do_not_converge_singular_values_do(monkeypatch):
+    features = [torch.randn(40, 6, generator=torch.Generator().manual_seed(seed)) for seed in (0, 1)]
+    wanted = frechet_distance(*features)
+
+    def fails(matrix):
+        raise torch.linalg.LinAlgError("linalg.eigh: The algorithm failed to converge")
+
+    monkeypatch.setattr(torch.linalg, "eigh", fails)
+    assert frechet_distance(*features) == pytest.approx(wanted, rel=1e-9)

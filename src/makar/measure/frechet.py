@@ -54,8 +54,11 @@ def frechet_between(first: Moments, second: Moments) -> float:
 
 
 def root(covariance: Float[Tensor, "dims dims"]) -> Float[Tensor, "dims dims"]:
-    """The symmetric root."""
-    values, vectors = torch.linalg.eigh(covariance)
+    """The symmetric root; by singular values where eigenvalues do not converge, as of features that hardly differ."""
+    try:
+        values, vectors = torch.linalg.eigh(covariance)
+    except torch.linalg.LinAlgError:
+        vectors, values, _ = torch.linalg.svd(covariance)
     return vectors * values.clamp(min=0).sqrt() @ vectors.T
 
 
