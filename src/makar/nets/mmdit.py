@@ -47,7 +47,8 @@ class Patches(nn.Module):
         assert max(high, wide) <= self.grid, f"{high}x{wide} tokens, and positions for {self.grid}x{self.grid}"
         top, left = (self.grid - high) // 2, (self.grid - wide) // 2
         places = self.get_buffer("pos_embed").view(self.grid, self.grid, -1)[top : top + high, left : left + wide]
-        return (x + places.permute(2, 0, 1)).flatten(2).transpose(1, 2)
+        # Each token's values side by side in memory: else blocks compiled for a CPU in bf16 say NaN.
+        return (x + places.permute(2, 0, 1)).flatten(2).transpose(1, 2).contiguous()
 
 
 class Condition(nn.Module):
