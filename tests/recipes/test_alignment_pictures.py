@@ -11,6 +11,7 @@ from makar.data.pictures import to_png
 from makar.engine.load import open_model
 from makar.families.table import family
 from makar.nets.gan_config import R3ganConfig
+from makar.recipes.alignment_pictures import parted
 from makar.recipes.execute import train
 from makar.recipes.load import load_recipe
 from makar.recipes.plan import plan
@@ -250,3 +251,14 @@ def test_what_does_not_fit_a_model_that_is_told_texts_is_said(scenes, shades, wo
         sets += [f"data.sources=['{shades}']", collect, *(["watch.judged=0"] if len(sets) == 1 else [])]
     with pytest.raises(RecipeError, match=words):
         train(load_recipe(path, sets), workspace)
+
+
+@pytest.mark.parametrize(("count", "learned"), [(40, 32), (6, 3), (2, 1)])
+def test_few_captions_are_shared_between_learning_and_looks(count, learned):
+    """As many as are asked for are held out, but never more than half, and none of those that are learned."""
+    texts = [f"a cat {place}" for place in range(count)]
+    train, held = parted(texts, 8)
+    assert [*train, *held] == texts
+    assert len(train) == learned
+    with pytest.raises(InputError, match="too few captions"):
+        parted(texts[:1], 8)

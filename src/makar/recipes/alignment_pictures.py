@@ -127,12 +127,16 @@ def by_rewards(stage: Stage) -> Made:
 
 
 def wanted(stage: Stage) -> tuple[list[PicturePrompt], list[Any]]:
-    """What pictures are made of: in training, and at a look, one each."""
+    """What pictures are made of: in training, and at a look, one each.
+
+    Raises:
+        InputError: There are too few captions.
+    """
     recipe, count = stage.recipe, stage.recipe.watch.validate_rows
     if stage.reads:
         found = captions_of(recipe.data, seed=recipe.seed, workspace=stage.workspace, say=stage.say)
         texts = list(islice(found, CAPTIONS + count))
-        train, held = texts[: max(1, len(texts) - count)], texts[-count:]
+        train, held = parted(texts, count)
         tokens = encoder_of(stage.model).rows(train)
         return [PicturePrompt(text, {"tokens": ids}) for text, ids in zip(train, tokens, strict=True)], held
     if not stage.classes:
@@ -141,6 +145,19 @@ def wanted(stage: Stage) -> tuple[list[PicturePrompt], list[Any]]:
     return [PicturePrompt(label, {"label": torch.tensor(label)}) for label in labels], [
         place % stage.classes for place in range(count)
     ]
+
+
+def parted(texts: list[str], count: int) -> tuple[list[str], list[str]]:
+    """Captions to learn from, and so many others for the looks, but never more than half of all.
+
+    Raises:
+        InputError: There are fewer than two.
+    """
+    if len(texts) < 2:  # noqa: PLR2004
+        fix = "give pictures with captions: some to learn from, and others to look at"
+        raise InputError("too few captions", where="data", value=len(texts), fix=fix)
+    held = min(count, len(texts) // 2)
+    return texts[:-held], texts[-held:]
 
 
 def by_choices(stage: Stage) -> Made:
