@@ -41,7 +41,8 @@ class Tower:
         return rows
 
     def rows(self, texts):
-        return self.ids([" ".join(text.split()[: self.length - 2]) for text in texts])
+        known = [[word for word in text.lower().split() if word in WORDS] for text in texts]
+        return self.ids([" ".join(words[: self.length - 2]) for words in known])
 
     def features(self, ids):
         self.reads += len(ids)

@@ -198,6 +198,11 @@ def test_words_weigh_as_much_as_they_are_said_to():
     torch.testing.assert_close(gone.pooled, without.pooled)
 
 
+def test_words_weigh_beside_what_the_tower_does_not_know():
+    found, alone = (captions_of(reader(), [text]) for text in ("\u2603 (cat:2)", "(cat:2)"))
+    assert torch.equal(found.pooled, alone.pooled)
+
+
 def test_a_picture_is_made_anew_by_another_text():
     """Editing by change of caption: what the mask keeps stays, and the text decides the rest."""
     model = reader()

@@ -91,7 +91,7 @@ def emphasised(model: Model[Any], prompt: str) -> Caption:
     for begin, end, weight in spans:
         first, last = (reached(encoder, text[:place], ids) for place in (begin, end))
         strength[first:last] = weight
-        without = caption_of(model, encoder.ids([text[:begin] + text[end:]]).to(model.device)).pooled
+        without = caption_of(model, encoder.rows([text[:begin] + text[end:]]).to(model.device)).pooled
         pooled = pooled + (weight - 1) * (found.pooled - without)
     nothing = empty(model).tokens
     return Caption(nothing + strength * (found.tokens - nothing), pooled)
@@ -99,5 +99,5 @@ def emphasised(model: Model[Any], prompt: str) -> Caption:
 
 def reached(encoder: TextEncoder, beginning: str, ids: Int[Tensor, "1 length"]) -> int:
     """How many tokens of a text its beginning has in common with it: where the next word's begin."""
-    differs = (encoder.ids([beginning]) != ids)[0].nonzero()
+    differs = (encoder.rows([beginning]) != ids)[0].nonzero()
     return int(differs[0]) if len(differs) else ids.shape[1]
