@@ -115,9 +115,12 @@ def test_a_conversation_is_kept_and_taken_up_again(workspace, at_terminal):
     (workspace / "two.json").write_text('{"messages": [{"content": "hi"}]}')
     (workspace / "other.json").write_text('{"poem": 1}')
     (workspace / "list.json").write_text("[1]")
-    _, told, _ = at_terminal("/load two.json", "/load other.json", "/load list.json")
+    seen = '{"messages": [{"role": "user", "content": [{"type": "image", "path": "a.png"}]}]}'
+    (workspace / "seen.json").write_text(seen)
+    _, told, _ = at_terminal("/load two.json", "/load other.json", "/load list.json", "/load seen.json", "and now?")
     assert "a message without a role" in told[1]
-    assert all("is not a conversation" in line for line in told[2:])
+    assert all("is not a conversation" in line for line in told[2:4])
+    assert "takes no pictures" in told[4]
 
 
 def test_retry_asks_again_with_the_next_seed(workspace, at_terminal):

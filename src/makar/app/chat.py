@@ -231,6 +231,9 @@ def load(talk: Talk, rest: str, show: Say, say: Say) -> Talk:  # noqa: ARG001
     wrong = fault_in(messages)
     if wrong is not None:
         raise InputError(wrong[0], where=path, fix=wrong[1])
+    if pictures_in(messages) and talk.model.family.name != "llava":
+        fix = "open it with a model that sees, such as a run of scenes-vlm"
+        raise InputError("this model takes no pictures, and the conversation has some", where=path, fix=fix)
     say(f"[{len(messages)} messages from {path}]")
     return replace(talk, messages=tuple(messages))
 
