@@ -139,6 +139,8 @@ def test_what_cannot_be_measured_is_said(dataset):
         evaluate(model(), dataset, EvaluateOptions(suites=("fidelity",)))
     with pytest.raises(InputError, match="no dataset"):
         evaluate(model(), None, EvaluateOptions())
+    with pytest.raises(InputError, match="too few scenes"):
+        evaluate(model(32), None, EvaluateOptions(suites=("scenes",), documents=19))
     config, _ = DIFFUSION.tiny()
     painter = Model(DIFFUSION, config, DIFFUSION.build(config))
     with pytest.raises(ModelError, match="does not find texts"):

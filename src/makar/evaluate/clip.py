@@ -18,6 +18,7 @@ from makar.evaluate.config import EvaluateOptions
 from makar.evaluate.held import measurable
 from makar.evaluate.report import Report, Section
 from makar.evaluate.retrieval import (
+    OPTIONS,
     ROWS,
     Say,
     Told,
@@ -56,6 +57,9 @@ def evaluate_clip(
         if suite not in (*FIND, "scenes"):
             raise InputError("the suite measures no CLIP", value=suite, fix=f"there are: {', '.join(FIND)}, scenes")
     if "scenes" in options.suites:
+        if options.documents is not None and options.documents < OPTIONS:
+            fix = f"give {OPTIONS} or more: that many captions are chosen from"
+            raise InputError("too few scenes", where="documents", value=options.documents, fix=fix)
         sprites = sprites_of(fetch(EMOJI))
         seed = scene_seed(options.seed, "asked")
         sections = scene_sections(model, sprites, seed=seed, count=options.documents, say=say)
