@@ -214,9 +214,12 @@ def test_settings_for_each_layer_and_damaged_files_are_refused(tmp_path):
     name = "transformer.transformer_blocks.0.attn.to_q.lora_"
     tensors = {f"{name}A.weight": torch.zeros(2, 16), f"{name}B.weight": torch.zeros(16, 2)}
     save_file(tensors, tmp_path / "a.safetensors", metadata=said_so)
+    for file, said in {"d": "{", "e": '{"transformer.r": 0, "transformer.lora_alpha": 1}'}.items():
+        save_file(tensors, tmp_path / f"{file}.safetensors", metadata={"lora_adapter_metadata": said})
     (tmp_path / "b.safetensors").write_bytes(b"\x08" + bytes(20))
     save_file({}, tmp_path / "c.safetensors")
-    for file, words in {"a": "settings for each layer", "b": "damaged", "c": "holds no adapter"}.items():
+    faults = {"a": "settings for each", "b": "damaged", "c": "holds no adapter", "d": "no JSON", "e": "no numbers"}
+    for file, words in faults.items():
         with pytest.raises(ModelError, match=words):
             import_model(tmp_path / f"{file}.safetensors", tmp_path / "in", base=base)
 

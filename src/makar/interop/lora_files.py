@@ -197,16 +197,23 @@ def scale_in(file: Path) -> float | None:
     """How often the products in a file of diffusers count; None where it does not say: once.
 
     Raises:
-        ModelError: It says so for each layer apart.
+        ModelError: It says so for each layer apart, or what it says cannot be read.
     """
-    said: Any = json.loads(tensor_metadata(file).get(METADATA, "{}"))
+    fix = "copy the file again, or leave its metadata out to count the products once"
+    try:
+        said: Any = json.loads(tensor_metadata(file).get(METADATA, "{}"))
+    except ValueError:
+        raise ModelError("the adapter's settings are no JSON", where=file, fix=fix) from None
     known = {str(name).partition(".")[2]: value for name, value in said.items()} if isinstance(said, dict) else {}
     if known.get("alpha_pattern") or known.get("rank_pattern") or known.get("use_dora"):
         fix = "merge it into its base with diffusers, and open what that gives"
         raise ModelError("an adapter with settings for each layer is not read", where=file, fix=fix)
     if "r" not in known or "lora_alpha" not in known:
         return None
-    return known["lora_alpha"] / (known["r"] ** 0.5 if known.get("use_rslora") else known["r"])
+    alpha, rank = known["lora_alpha"], known["r"]
+    if not isinstance(alpha, int | float) or not isinstance(rank, int) or rank < 1:
+        raise ModelError("the adapter's settings are no numbers", where=file, value=f"{alpha!r} / {rank!r}", fix=fix)
+    return alpha / (rank**0.5 if known.get("use_rslora") else rank)
 
 
 def from_kohya(tensors: Mapping[str, Tensor], net: nn.Module, file: Path) -> dict[str, Factors]:
