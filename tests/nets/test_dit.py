@@ -48,3 +48,8 @@ def test_shapes_that_do_not_fit_are_refused():
         DiTConfig(sample_size=28, patch_size=8)
     with pytest.raises(ValidationError, match="multiple of 4"):
         DiTConfig(num_attention_heads=1, attention_head_dim=6)
+
+
+def test_blocks_are_given_tokens_side_by_side_in_memory():
+    """Given a channel's places side by side, blocks compiled for a CPU in bf16 may say NaN."""
+    assert DiT(DiTConfig(**SMALL)).pos_embed(torch.randn(2, 1, 8, 8)).is_contiguous()

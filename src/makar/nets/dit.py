@@ -44,7 +44,8 @@ class Patches(nn.Module):
 
     def forward(self, x: Float[Tensor, "rows channels high wide"]) -> Tokens:
         """Row by row."""
-        return self.proj(x).flatten(2).transpose(1, 2) + self.get_buffer("positions")
+        # Each token's values side by side in memory: blocks compiled for a CPU in bf16 may say NaN of another order.
+        return self.proj(x).flatten(2).transpose(1, 2).contiguous() + self.get_buffer("positions")
 
 
 class LabelTable(nn.Module):

@@ -50,7 +50,8 @@ class SiglipVisionEmbeddings(nn.Module):
 
     def forward(self, images: Images) -> States:
         """Row by row."""
-        return self.patch_embedding(images).flatten(2).transpose(1, 2) + self.position_embedding.weight
+        # Each token's values side by side in memory: blocks compiled for a CPU in bf16 may say NaN of another order.
+        return self.patch_embedding(images).flatten(2).transpose(1, 2).contiguous() + self.position_embedding.weight
 
 
 class SiglipPooling(nn.Module):
