@@ -105,9 +105,10 @@ def test_a_class_may_be_a_number_and_none_of_them_is_no_class(painter):
     assert [each.prompt for each in api.requests(model, ["", 0, 1], 1, 0, settings={})] == [None, 0, 1]
 
 
-def test_nobody_is_asked_to_choose_between_pictures(painter, place, call):
-    (place / "classes.txt").write_text("cat\n")
-    assert "name a language model" in call("feedback", painter, "classes.txt", code=2).err
+def test_nobody_is_asked_to_choose_between_pictures_of_what_the_model_does_not_know(painter, place, call):
+    (place / "classes.txt").write_text("cow\n")
+    assert "no such class" in call("feedback", painter, "classes.txt", code=2).err
+    assert not (place / "choices.jsonl").exists()
 
 
 def test_a_model_of_text_takes_no_picture(workspace, call):
