@@ -57,7 +57,7 @@ def root(covariance: Float[Tensor, "dims dims"]) -> Float[Tensor, "dims dims"]:
     """The symmetric root; by singular values where eigenvalues do not converge, as of features that hardly differ."""
     try:
         values, vectors = torch.linalg.eigh(covariance)
-    except torch.linalg.LinAlgError:
+    except torch.linalg.LinAlgError:  # pyright: ignore[reportPrivateImportUsage]: documented, and not exported
         vectors, values, _ = torch.linalg.svd(covariance)
     return vectors * values.clamp(min=0).sqrt() @ vectors.T
 
