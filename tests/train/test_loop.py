@@ -277,6 +277,8 @@ def test_progress_counts_units_and_the_share_of_the_peak(tmp_path):
 def test_only_every_nth_step_is_logged(tmp_path):
     _, _, lines, _ = run(tmp_path, settings(7, log_every=3))
     assert [line["step"] for line in lines] == [0, 3, 6]
+    assert all(line["seconds_since"] > line["seconds"] > 0 for line in lines[1:]), "of three steps, and of one"
+    assert lines[0]["seconds_since"] == lines[0]["seconds"]
 
 
 def test_checkpoints_come_by_the_clock_too(tmp_path, monkeypatch):

@@ -26,7 +26,7 @@ CAPTIONS = (
     "two pandas in the city", "a cat wearing sunglasses in space", "a robot in the desert", "a pig in a room",
 )  # fmt: skip
 
-QUESTIONS = ("What is in the picture?", "Where is it?", "Is there a dog?")
+QUESTIONS = ("what is in the picture?", "where is the cat?", "is there a dog?")
 
 SEED = 0
 LARGER = 4

@@ -211,7 +211,7 @@ def ending(metrics: Path, outcome: Outcome, kept: int) -> dict[str, Any]:
         "ended_early": outcome.ended,
         "training_loss": loss_of(steps[-1]) if steps else None,
         **{line["watch"]: {key: value for key, value in line.items() if key not in besides} for line in judged},
-        "training_seconds": sum(line["seconds"] for line in steps),
+        "training_seconds": sum(line.get("seconds_since", line["seconds"]) for line in steps),
         "watching_seconds": sum(line.get("seconds", 0.0) for line in looks),
         "peak_memory": peak_memory(),
     }

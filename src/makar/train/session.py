@@ -83,6 +83,7 @@ class Session:
     history: History = field(default_factory=History)
     pending: deque[Record] = field(default_factory=deque[Record])
     seconds: deque[float] = field(default_factory=lambda: deque(maxlen=20))
+    since: float = 0.0  # seconds of steps since the last line of the metrics
     loss: float | None = None
     interrupted: bool = False
     compiled: bool = False
@@ -327,6 +328,7 @@ class Session:
         if self.progress:
             left = (config.steps - record.step - 1) * step_seconds
             self.progress(Progress(record.step + 1, config.steps, self.loss, rows * each, name, left, share))
+        self.since += record.seconds
         if record.step % config.log_every == 0:
             line: dict[str, Any] = {"kind": "train", "step": record.step}
             for player, numbers in zip(self.setting.players, players, strict=True):
@@ -334,7 +336,8 @@ class Session:
                 line[player.label("loss_hex")] = numbers["loss"].hex()
             line["learning_rate"] = config.optimizer.learning_rate * rate(config.schedule, record.step, config.steps)
             line |= {"seconds": record.seconds, f"{name}_per_second": rows * each, "peak_share": share}
-            self.log(line)
+            self.log(line if config.log_every == 1 else line | {"seconds_since": self.since})
+            self.since = 0.0
 
     def log(self, line: Mapping[str, Any]) -> None:
         """Add a line to the metrics file."""
