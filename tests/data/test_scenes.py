@@ -10,9 +10,10 @@ from makar.core.errors import InputError
 from makar.data.fetch import fetch
 from makar.data.scene_drawing import LETTERS, draw, sprites_of
 from makar.data.scene_ground import GROUND_CODES, GROUNDS
+from makar.data.scene_questions import questions_of
 from makar.data.scene_things import ACCESSORIES, COLOURS, COUNTS, PLACES, POSITIONS, SIGNS, SUBJECTS, Scene
-from makar.data.scene_words import PHRASINGS, caption_of, captions_of, questions_of, tell
-from makar.data.scenes import MISSION, SHARE, Scenes, held_out, out, pairs_of, scene_of
+from makar.data.scene_words import PHRASINGS, caption_of, captions_of, tell
+from makar.data.scenes import MISSION, SHARE, SIBLINGS, Scenes, held_out, out, pairs_of, scene_of, siblings_of
 from tests.emoji import draw_set
 
 ALL = [Scene(*names, colour="red") for names in product(SUBJECTS, ACCESSORIES, PLACES)]
@@ -112,6 +113,54 @@ def test_captions_leave_some_things_unsaid_and_say_most():
     assert 0.45 < colours < 0.65
     assert 0.85 < places < 0.95
     assert 0.4 < positions < 0.6
+
+
+@pytest.mark.parametrize("part", ["seen", "triple", "pair"])
+def test_siblings_differ_in_one_attribute_each_and_stay_in_their_part(part):
+    for index in range(120):
+        scenes, changed = siblings_of(index, 6, part, SIBLINGS)
+        assert (scenes, changed) == siblings_of(index, 6, part, SIBLINGS)
+        assert scenes[0] == scene_of(index, 6, part)
+        assert {held_out(scene) for scene in scenes} == {part}
+        found = [differences(scenes[0], scene) for scene in scenes[1:]]
+        assert all(len(names - {"position"} or names) == 1 for names in found)  # a side goes where there are several
+        assert changed == {name for names in found for name in names if len(names) == 1 or name == "count"}
+        assert part != "seen" or len(scenes) == SIBLINGS
+
+
+def test_the_captions_of_siblings_tell_each_of_them_from_the_others(sprites):
+    scenes = Scenes(sprites, 32, 9, siblings=SIBLINGS)
+    for group in range(60):
+        rows = [scenes.row(group * SIBLINGS + place) for place in range(SIBLINGS)]
+        changed = siblings_of(group, 9, "seen", SIBLINGS)[1]
+        for _, caption, scene in rows:
+            assert all(said(caption, scene, name) for name in changed)
+
+
+def test_without_siblings_the_stream_is_that_of_single_scenes(sprites):
+    alone = Scenes(sprites, 32, 9)
+    assert [alone.scene(index) for index in range(50)] == [scene_of(index, 9) for index in range(50)]
+
+
+def differences(scene, other):
+    """The attributes in which two scenes differ."""
+    return {name for name, value in vars(scene).items() if value != getattr(other, name)}
+
+
+def said(caption, scene, name):
+    """Whether a caption says an attribute, if the scene has it."""
+    several = scene.count > 1
+    thing = scene.accessory and (several and ACCESSORIES[scene.accessory].many or ACCESSORIES[scene.accessory].name)
+    subject = SUBJECTS[scene.subject]
+    words = {
+        "subject": subject.plural if several else subject.name,
+        "accessory": thing,
+        "place": PLACES[scene.place],
+        "colour": scene.colour,
+        "position": scene.position and POSITIONS[scene.position],
+        "count": COUNTS[scene.count] if several else subject.name,
+    }
+    return words[name] is None or words[name] in caption
 
 
 def test_questions_are_answered_by_the_scene_and_absent_things_are_absent():

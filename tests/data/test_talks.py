@@ -11,7 +11,7 @@ from PIL import Image
 from makar.core.errors import InputError
 from makar.data.fetch import fetch
 from makar.data.scene_drawing import sprites_of
-from makar.data.scene_words import questions_of
+from makar.data.scene_questions import questions_of
 from makar.data.scenes import Scenes
 from makar.data.talks import Talk, Talks, dialogue, picture_of, scene_talk
 from tests.emoji import draw_set

@@ -103,6 +103,14 @@ def test_scenes_are_rows_and_those_of_the_validation_are_others(emoji, tmp_path)
     assert {type(next(texts)) for _ in range(20)} == {str}
 
 
+def test_siblings_are_drawn_in_training_and_in_validation(emoji, tmp_path):
+    rows, _ = rows_of(DataConfig(sources=(str(emoji),), rows="scenes", siblings=4), tmp_path, size=32)
+    for source in (rows.train, rows.valid):
+        assert source.scenes.siblings == 4
+    with pytest.raises(ValueError, match=r"rows = 'scenes', or leave siblings out \(got 2\)"):
+        DataConfig(sources=(str(emoji),), rows="captioned", siblings=2)
+
+
 @pytest.mark.parametrize(
     ("changes", "match"),
     [

@@ -1,5 +1,6 @@
-"""What is said of scenes: captions in several phrasings that leave some out, and questions with exact answers."""
+"""What is said of scenes: captions in several phrasings that leave some things out."""
 
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 
 from makar.core.random import numpy_rng
@@ -60,10 +61,11 @@ def tell(scene: Scene, phrasing: str = PHRASINGS[0]) -> str:
     return " ".join(said.split()) + sign
 
 
-def unsaid(scene: Scene, index: int, form: int) -> Scene:
-    """A scene less what a caption leaves unsaid; a colour goes with what has it."""
+def unsaid(scene: Scene, index: int, form: int, told: Collection[str] = ()) -> Scene:
+    """A scene less what a caption leaves unsaid; a colour goes with what has it, and what has it with a colour."""
     pick = dict(zip(UNSAID, numpy_rng("unsaid", index, form).random(len(UNSAID)), strict=True))
-    left = {name: pick[name] < share for name, share in UNSAID.items()}
+    left = {name: pick[name] < share and name not in told for name, share in UNSAID.items()}
+    left["accessory"] &= "colour" not in told
     return replace(
         scene,
         place="" if left["place"] else scene.place,
@@ -84,71 +86,19 @@ def captions_of(scene: Scene, index: int) -> list[str]:
     return [tell(unsaid(scene, index, int(form)), PHRASINGS[form]) for form in order]
 
 
-def caption_of(scene: Scene, index: int) -> str:
-    """The first of a picture's captions."""
-    form = int(numpy_rng("phrasing", index).permutation(len(PHRASINGS))[0])
-    return tell(unsaid(scene, index, form), PHRASINGS[form])
-
-
-def questions_of(scene: Scene, index: int) -> list[tuple[str, str, str]]:
-    """Questions about a picture, their exact answers, and their kinds.
+def caption_of(scene: Scene, index: int, told: Collection[str] = ()) -> str:
+    """The first of a picture's captions.
 
     Args:
         scene: What the picture shows.
-        index: Of the picture: which absent things are asked after.
-
-    Returns:
-        (question, answer, kind), of kinds "what", "count", "wearing", "colour", "where", "position", "there" (answered
-        yes), "absent" (answered no), "read" and "caption".
+        index: Of the picture.
+        told: Attributes that are not left unsaid.
     """
-    rng = numpy_rng("questions", index)
-    many, name = scene.count > 1, SUBJECTS[scene.subject].name
-    subjects = SUBJECTS[scene.subject].plural if many else name
-    is_ = "are" if many else "is"
-    whole = replace(scene, sign=None)
-    found = [
-        ("what is in the picture?", who(scene), "what"),
-        (f"how many {SUBJECTS[scene.subject].plural} are there?", COUNTS[scene.count], "count"),
-        (f"where {is_} the {subjects}?", PLACES[scene.place], "where"),
-        ("describe the picture.", tell(whole), "caption"),
-        (f"is there {article(name)}?", "yes", "there"),
-        (f"is there {article(other(scene.subject, tuple(SUBJECTS), rng.random()))}?", "no", "absent"),
-        (f"is this {PLACES[scene.place]}?", "yes", "there"),
-        (f"is this {PLACES[other(scene.place, tuple(PLACES), rng.random())]}?", "no", "absent"),
-    ]
-    absent = Scene(
-        scene.subject, other(scene.accessory, tuple(ACCESSORIES), rng.random()), scene.place, None, scene.count
-    )
-    asked = f"{is_} the {subjects} {{}}?"
-    found.append((asked.format(f"{ACCESSORIES[str(absent.accessory)].verb} {what(absent)}"), "no", "absent"))
-    if scene.accessory is not None:
-        thing = ACCESSORIES[scene.accessory]
-        plain = what(replace(scene, colour=None))
-        found += [
-            (asked.format(f"{thing.verb} {plain}"), "yes", "there"),
-            (f"what {is_} the {subjects} {thing.verb}?", what(scene), "wearing"),
-            (
-                f"which colour {is_ if many or thing.many else 'are'} the {plural_of(scene)}?",
-                str(scene.colour),
-                "colour",
-            ),
-        ]
-    if scene.position is not None:
-        found.append((f"on which side is the {name}?", POSITIONS[scene.position], "position"))
-    found.append(("is there a sign?", "yes" if scene.sign else "no", "there" if scene.sign else "absent"))
-    if scene.sign is not None:
-        found.append(("what does the sign say?", scene.sign, "read"))
-    return found
+    form = int(numpy_rng("phrasing", index).permutation(len(PHRASINGS))[0])
+    return tell(unsaid(scene, index, form, told), PHRASINGS[form])
 
 
-def plural_of(scene: Scene) -> str:
-    """What is worn or held, as many as there are, without colour or article."""
-    assert scene.accessory is not None
-    thing = ACCESSORIES[scene.accessory]
-    return thing.many if scene.count > 1 and thing.many else thing.name
-
-
-def other(name: str | None, names: tuple[str, ...], pick: float) -> str:
+def other(name: str | None, names: Sequence[str], pick: float) -> str:
     """Another of some names."""
     rest = [each for each in names if each != name]
     return rest[int(pick * len(rest))]

@@ -6,15 +6,16 @@ pair of them, and the whole never is.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import lru_cache
-from typing import Literal, final
+from typing import Any, Literal, final
 
 import numpy as np
 from jaxtyping import UInt8
 
 from makar.core.random import key_of, numpy_rng
 from makar.data.scene_drawing import Sprites, draw
-from makar.data.scene_things import ACCESSORIES, COLOURS, PLACES, POSITIONS, SIGNS, SUBJECTS, Scene
+from makar.data.scene_things import ACCESSORIES, COLOURS, COUNTS, PLACES, POSITIONS, SIGNS, SUBJECTS, Scene
 from makar.data.scene_words import caption_of
 
 Part = Literal["seen", "triple", "pair"]
@@ -80,6 +81,36 @@ def scene_of(index: int, seed: int, part: Part = "seen") -> Scene:
             return found
 
 
+def siblings_of(index: int, seed: int, part: Part, count: int) -> tuple[list[Scene], set[str]]:
+    """A scene and others that differ from it in one attribute each: a contrast that only little things decide.
+
+    Args:
+        index: Of the group.
+        seed: Of the stream.
+        part: Which combinations they may show.
+        count: Scenes in the group, 1 to `SIBLINGS`.
+
+    Returns:
+        The scenes, and the attributes in which any two of them differ.
+    """
+    first, rng = scene_of(index, seed, part), numpy_rng(seed, "siblings", part, index)
+    found, changed = [first], set[str]()
+    for name in rng.permutation(list(CHANGES)):
+        others = [] if getattr(first, name) is None else [but(first, name, value) for value in CHANGES[name]]
+        others = [scene for scene in others if scene != first and held_out(scene) == part]
+        if len(found) < count and others:
+            found.append(others[int(rng.integers(len(others)))])
+            changed.add(name)
+    return found, changed
+
+
+def but(scene: Scene, name: str, value: Any) -> Scene:
+    """A scene with another value of an attribute; where there come to be several, or one, sides go or begin."""
+    if name != "count":
+        return replace(scene, **{name: value})
+    return replace(scene, count=value, position=None if value > 1 else scene.position or "middle")
+
+
 def drawn(rng: np.random.Generator) -> Scene:
     """Any scene."""
     pick = rng.random(8)
@@ -98,6 +129,20 @@ def drawn(rng: np.random.Generator) -> Scene:
 
 SUBJECT_NAMES, ACCESSORY_NAMES, PLACE_NAMES = tuple(SUBJECTS), tuple(ACCESSORIES), tuple(PLACES)
 COLOUR_NAMES, POSITION_NAMES = tuple(COLOURS), tuple(POSITIONS)
+
+
+CHANGES: dict[str, tuple[Any, ...]] = {
+    "subject": SUBJECT_NAMES,
+    "accessory": ACCESSORY_NAMES,
+    "place": PLACE_NAMES,
+    "colour": COLOUR_NAMES,
+    "position": POSITION_NAMES,
+    "count": tuple(COUNTS),
+}
+"""In what siblings can differ."""
+
+SIBLINGS = 4
+"""Scenes in a group at most: one without an accessory that has several subjects can be changed in three ways."""
 
 
 def scene_seed(seed: int, name: str) -> int:
@@ -124,15 +169,23 @@ class Scenes:
         size: Side of a picture in pixels, 32 to 128.
         seed: Of the stream.
         part: Which combinations they may show.
+        siblings: How many in a row differ from the first of them in one attribute each, which their captions then say.
     """
 
-    def __init__(self, sprites: Sprites, size: int, seed: int, part: Part = "seen") -> None:
-        self.sprites, self.size, self.seed = sprites, size, seed
+    def __init__(self, sprites: Sprites, size: int, seed: int, part: Part = "seen", siblings: int = 1) -> None:
+        assert 1 <= siblings <= SIBLINGS, siblings
+        self.sprites, self.size, self.seed, self.siblings = sprites, size, seed, siblings
         self.part: Part = part
 
     def scene(self, index: int) -> Scene:
         """What the picture of a number shows."""
-        return scene_of(index, self.seed, self.part)
+        return self.told(index)[0]
+
+    def told(self, index: int) -> tuple[Scene, set[str]]:
+        """What the picture of a number shows, and which attributes its caption must say."""
+        group, place = divmod(index, self.siblings)
+        scenes, changed = siblings_of(group, self.seed, self.part, self.siblings)
+        return scenes[place], changed
 
     def row(self, index: int) -> tuple[UInt8[np.ndarray, "3 size size"], str, Scene]:
         """A picture, what is said of it, and what it shows.
@@ -140,6 +193,6 @@ class Scenes:
         Args:
             index: From 0, without end.
         """
-        scene = self.scene(index)
+        scene, changed = self.told(index)
         pick = key_of(self.seed, "look", index)
-        return draw(scene, pick, self.sprites, self.size), caption_of(scene, pick), scene
+        return draw(scene, pick, self.sprites, self.size), caption_of(scene, pick, changed), scene

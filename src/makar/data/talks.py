@@ -20,7 +20,7 @@ from makar.data.chats import Unfit
 from makar.data.config import PictureOptions
 from makar.data.document import Fault
 from makar.data.pictures import decode, need_pillow, to_png
-from makar.data.scene_words import questions_of
+from makar.data.scene_questions import questions_of
 from makar.data.scenes import Scenes
 
 Pixels = UInt8[np.ndarray, "channels size size"]

@@ -12,7 +12,7 @@ from makar.core.errors import InputError
 from makar.core.nouns import Model, Request
 from makar.data.fetch import fetch
 from makar.data.scene_drawing import EMOJI, Sprites, sprites_of
-from makar.data.scene_words import questions_of
+from makar.data.scene_questions import questions_of
 from makar.data.scenes import Part, Scenes, scene_seed
 from makar.engine.run import Engine
 from makar.evaluate.config import EvaluateOptions

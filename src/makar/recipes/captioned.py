@@ -134,7 +134,9 @@ def scene_rows(
         fix = f"set the net's size so that pictures have {SMALLEST} to {LARGEST} pixels"
         raise RecipeError("scenes are not drawn at this size", where="data.rows", value=size, fix=fix)
     fetched, sprites = emoji_of(data)
-    streams = {name: Scenes(sprites, size, scene_seed(seed, name)) for name in ("train", "valid")}
+    streams = {
+        name: Scenes(sprites, size, scene_seed(seed, name), siblings=data.siblings) for name in ("train", "valid")
+    }
     rows: dict[str, Source] = {name: SceneRows(scenes, encode) for name, scenes in streams.items()}
     if codec is not None:
         rows = {name: Encoded(each, codec, seed) for name, each in rows.items()}

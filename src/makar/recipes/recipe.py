@@ -66,6 +66,13 @@ class DataConfig(Config):
         description="Share of a chat's targets that may be lost to the length; 0.01 if left out",
     )
 
+    siblings: int = Field(
+        default=1,
+        ge=1,
+        le=4,
+        exclude_if=lambda siblings: siblings == 1,
+        description="Scenes in a row of which each differs from the first in one thing, which their captions say",
+    )
     subject: SubjectOptions | None = Field(
         default=None, description="What is said of a subject's pictures, where rows = 'subject'"
     )
@@ -77,6 +84,13 @@ class DataConfig(Config):
             raise ValueError("give rows = 'subject' and [data.subject] captions = ['a zwx cat'], both or neither")
         if self.rows == "subject" and self.dataset is not None:
             raise ValueError("give a subject's pictures as sources = ['a folder'], for a dataset would be split")
+        return self
+
+    @model_validator(mode="after")
+    def siblings_are_scenes(self) -> "DataConfig":
+        """Only what is composed can differ in one thing, and only captions say in what."""
+        if self.siblings > 1 and self.rows != "scenes":
+            raise ValueError(f"give rows = 'scenes', or leave siblings out (got {self.siblings})")
         return self
 
     @model_validator(mode="after")

@@ -20,7 +20,7 @@ from makar.core.messages import Message
 from makar.core.nouns import Batch, Model, Objective, Request, Source, Verdict, Watch
 from makar.data.chats import words_in
 from makar.data.order import Order
-from makar.data.scene_words import questions_of
+from makar.data.scene_questions import questions_of
 from makar.data.scenes import Part, Scenes, scene_of, scene_seed
 from makar.data.talks import Talk, Talks, picture_of, scene_talk
 from makar.engine.run import Engine
