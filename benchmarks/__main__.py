@@ -11,7 +11,19 @@ import time
 from importlib.metadata import version
 from types import ModuleType
 
-NAMES = ("data", "plan", "generation", "training", "finetune", "rollouts", "gan", "clip", "text_to_image", "vlm")
+NAMES = (
+    "data",
+    "plan",
+    "generation",
+    "training",
+    "finetune",
+    "rollouts",
+    "gan",
+    "pictures",
+    "clip",
+    "text_to_image",
+    "vlm",
+)
 
 
 def main(names: list[str]) -> int:

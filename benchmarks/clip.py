@@ -5,25 +5,20 @@ users write: its own loss, AdamW, clipping; in eager float32, in bfloat16 autoca
 shown the same pictures and the same captions, padded to the longest of the batch for the peer. All take steps in turn.
 """
 
-from itertools import count
 from typing import Any
 
 import torch
 from transformers import CLIPConfig, CLIPModel
 
-from benchmarks.training import Step, in_turn
+from benchmarks import steps
+from benchmarks.steps import Step
 from makar.core.device import Precision, measure
-from makar.core.nouns import Batch, Model
+from makar.core.nouns import Batch
 from makar.families.clip.build import trimmed
 from makar.families.clip.config import ClipConfig
 from makar.families.clip.family import FAMILY
 from makar.families.clip.objective import softmax
 from makar.nets.clip_config import ClipTextConfig, ClipVisionConfig
-from makar.train.blocks import compile_blocks
-from makar.train.config import Constant, Optimizer, TrainConfig
-from makar.train.distributed import join
-from makar.train.optim import make_player
-from makar.train.step import Setting, train_step
 
 ROWS = 256
 """Of a step."""
@@ -68,12 +63,8 @@ def compare(name: str, config: ClipConfig, precision: Precision, repeats: int) -
         "peer_bf16": theirs(config, rows, "bf16", compiled=False),
         "peer_bf16_compiled": theirs(config, rows, "bf16", compiled=True),
     }
-    speeds = {way: ROWS / seconds for way, seconds in in_turn(name, ways, repeats).items()}
-    return {
-        "parameters": sum(parameter.numel() for parameter in FAMILY.build(config).parameters()),
-        "rows_per_second": {way: round(speed, 1) for way, speed in speeds.items()},
-        "ratios": {way: round(speeds["makar"] / speed, 2) for way, speed in speeds.items() if way != "makar"},
-    }
+    parameters = steps.parameters(FAMILY.build(config))
+    return {"parameters": parameters, **steps.beside(name, ways, ROWS, repeats)}
 
 
 def told_rows(config: ClipConfig) -> Batch:
@@ -88,37 +79,13 @@ def told_rows(config: ClipConfig) -> Batch:
 
 def ours(config: ClipConfig, rows: Batch, precision: Precision, *, compiled: bool) -> Step:
     """A step of the trainer."""
-    torch.manual_seed(0)
-    net = FAMILY.build(config).train()
-    blocks = FAMILY.blocks(net)
-    compile_blocks(blocks, on=compiled)
-    train = TrainConfig(steps=10**6, batch_size=ROWS, optimizer=Optimizer(), schedule=Constant())
-    player = make_player(net, "", blocks, train.optimizer, torch.bfloat16 if precision == "bf16" else torch.float32)
-    setting, numbers = Setting(Model(FAMILY, config, net), softmax(), [player], train, 0, join(), precision), count()
-
-    def step() -> list[float]:
-        _, vector = train_step(setting, rows, next(numbers), [])
-        return vector.tolist()  # waits
-
-    return step
+    return steps.ours(steps.fresh(FAMILY, config), softmax(), rows, precision, compiled=compiled)
 
 
 def theirs(config: ClipConfig, rows: Batch, precision: Precision, *, compiled: bool) -> Step:
-    """A step of the peer, as its users write it."""
+    """A step of the peer, by its own loss."""
     torch.manual_seed(0)
     towers = {"text_config": config.text.model_dump(), "vision_config": config.vision.model_dump()}
-    net = CLIPModel(CLIPConfig(**towers, projection_dim=config.projection_dim)).train()
-    forward = torch.compile(net) if compiled else net
-    optimizer = torch.optim.AdamW(net.parameters(), lr=1e-3, weight_decay=0.1, betas=(0.9, 0.95))
-    tokens = trimmed(config, rows["tokens"])
-
-    def step() -> float:
-        with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
-            loss = forward(input_ids=tokens, pixel_values=rows["images"], return_loss=True).loss
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
-        optimizer.step()
-        optimizer.zero_grad()
-        return float(loss.detach())
-
-    return step
+    shown = {"input_ids": trimmed(config, rows["tokens"]), "pixel_values": rows["images"], "return_loss": True}
+    net = CLIPModel(CLIPConfig(**towers, projection_dim=config.projection_dim))
+    return steps.theirs(net, lambda net: net(**shown).loss, precision, compiled=compiled)

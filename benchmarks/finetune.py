@@ -8,16 +8,15 @@ conversation only the answers are.
 """
 
 from collections.abc import Callable
-from itertools import count
 from typing import Any
 
 import peft
 import torch
 import transformers
 
-from benchmarks.training import Step, in_turn
+from benchmarks import steps
 from makar.core.device import Precision, measure
-from makar.core.nouns import Batch, Model
+from makar.core.nouns import Batch
 from makar.families.language.config import LanguageConfig
 from makar.families.language.cost import cost
 from makar.families.language.family import FAMILY
@@ -27,11 +26,6 @@ from makar.nets.decoder import Decoder
 from makar.nets.lora import plain_state
 from makar.nets.lora_config import LoraConfig
 from makar.recipes.adapting import adapt, adapted_cost
-from makar.train.blocks import compile_blocks
-from makar.train.config import Constant, Optimizer, TrainConfig
-from makar.train.distributed import join
-from makar.train.optim import make_player
-from makar.train.step import Setting, train_step
 
 SMOLLM2 = LanguageConfig(
     vocab_size=49_152, hidden_size=576, num_hidden_layers=30, intermediate_size=1536, num_attention_heads=9,
@@ -56,7 +50,7 @@ def run(
         compiled: Whether ours also runs with compiled blocks, which takes a minute or two to begin.
 
     Returns:
-        By what is learned: tokens a second of each way, ours over the peers', and each way's loss at its first step.
+        By what is learned: tokens ("rows") a second of each way, ours over the peers', and each way's first loss.
     """
     precision = measure().precision
     tokens = torch.randint(0, config.vocab_size, (rows, CONTEXT + 1), generator=torch.Generator().manual_seed(0))
@@ -94,44 +88,23 @@ def compare(
         "peer_bf16": theirs(config, base, batch, "bf16"),
     }
     losses = {way: round(step(), 5) for way, step in ways.items()}
-    steps: dict[str, Step] = dict(ways)
-    count = batch["tokens"][:, 1:].numel()
-    speeds = {way: count / seconds for way, seconds in in_turn(f"finetune {name}", steps, repeats).items()}
-    return {
-        "tokens_per_second": {way: round(speed, 1) for way, speed in speeds.items()},
-        "ratios": {way: round(speeds["makar"] / speed, 2) for way, speed in speeds.items() if way != "makar"},
-        "first_loss": losses,
-    }
+    tokens = batch["tokens"][:, 1:].numel()
+    return {**steps.beside(f"finetune {name}", ways, tokens, repeats), "first_loss": losses}
 
 
 def ours(
     config: LanguageConfig, base: dict[str, torch.Tensor], batch: Batch, precision: Precision, *, compiled: bool
 ) -> Losing:
     """A step of the trainer."""
-    net = Decoder(config)
-    net.load_state_dict(base)
-    adapt(net, FAMILY.blocks(net), ADAPTER)
-    assert plain_state(net).keys() == base.keys()
-    blocks = FAMILY.blocks(net.train())
-    compile_blocks(blocks, on=compiled)
-    train = TrainConfig(
-        steps=10**6, batch_size=len(batch["tokens"]), optimizer=Optimizer(learning_rate=RATE), schedule=Constant()
-    )
-    player = make_player(net, "", blocks, train.optimizer, torch.float32)
-    setting = Setting(Model(FAMILY, config, net), NextToken(), [player], train, 0, join(), precision)
-    numbers = count()
-
-    def step() -> float:
-        _, (loss, targets, *_) = train_step(setting, batch, next(numbers), [])
-        return (loss / targets).item()
-
-    return step
+    model = steps.fresh(FAMILY, config)
+    model.net.load_state_dict(base)
+    adapt(model.net, FAMILY.blocks(model.net), ADAPTER)
+    assert plain_state(model.net).keys() == base.keys()
+    return steps.ours(model, NextToken(), batch, precision, compiled=compiled, rate=RATE)
 
 
 def theirs(config: LanguageConfig, base: dict[str, torch.Tensor], batch: Batch, precision: Precision) -> Losing:
-    """A step of the peer, as its users write it."""
-    tokens = batch["tokens"]
-    labels = tokens.where(batch["loss_mask"], IGNORE)
+    """A step of the peer, by its own loss."""
     names = (
         "vocab_size", "hidden_size", "num_hidden_layers", "intermediate_size", "num_attention_heads",
         "num_key_value_heads", "head_dim", "max_position_embeddings", "rms_norm_eps", "tie_word_embeddings",
@@ -145,17 +118,6 @@ def theirs(config: LanguageConfig, base: dict[str, torch.Tensor], batch: Batch, 
         peft.LoraConfig(
             r=ADAPTER.rank, lora_alpha=int(ADAPTER.alpha), target_modules="all-linear", task_type="CAUSAL_LM"
         ),
-    ).train()
-    trained = [parameter for parameter in net.parameters() if parameter.requires_grad]
-    optimizer = torch.optim.AdamW(trained, lr=RATE, weight_decay=0.1, betas=(0.9, 0.95))
-
-    def step() -> float:
-        with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
-            loss = net(input_ids=tokens, labels=labels, use_cache=False).loss
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(trained, 1.0)
-        optimizer.step()
-        optimizer.zero_grad()
-        return loss.item()
-
-    return step
+    )
+    shown = {"input_ids": batch["tokens"], "labels": batch["tokens"].where(batch["loss_mask"], IGNORE)}
+    return steps.theirs(net, lambda net: net(**shown, use_cache=False).loss, precision, rate=RATE)

@@ -5,25 +5,20 @@ that its users write: rectified flow, AdamW, clipping; in eager float32, in bflo
 All are shown the same pictures and the same vectors of texts, which the tower has said before. All take steps in turn.
 """
 
-from itertools import count
 from typing import Any
 
 import torch
 from diffusers.models.transformers.transformer_sd3 import SD3Transformer2DModel
 from torch import Tensor
 
-from benchmarks.training import Step, in_turn
+from benchmarks import steps
+from benchmarks.steps import Step
 from makar.core.device import Precision, measure
-from makar.core.nouns import Batch, Model
+from makar.core.nouns import Batch
 from makar.families.diffusion.config import DiffusionConfig
 from makar.families.diffusion.family import FAMILY
 from makar.families.diffusion.objective import Denoise
 from makar.nets.mmdit_config import MMDiTConfig
-from makar.train.blocks import compile_blocks
-from makar.train.config import Constant, Optimizer, TrainConfig
-from makar.train.distributed import join
-from makar.train.optim import make_player
-from makar.train.step import Setting, train_step
 
 ROWS, LENGTH = 64, 24
 """Of a step, and tokens of a text."""
@@ -66,12 +61,8 @@ def compare(name: str, shape: MMDiTConfig, precision: Precision, repeats: int) -
         "peer_bf16": theirs(shape, rows, "bf16", compiled=False),
         "peer_bf16_compiled": theirs(shape, rows, "bf16", compiled=True),
     }
-    speeds = {way: ROWS / seconds for way, seconds in in_turn(name, ways, repeats).items()}
-    return {
-        "parameters": sum(parameter.numel() for parameter in FAMILY.build(config).parameters()),
-        "pictures_per_second": {way: round(speed, 1) for way, speed in speeds.items()},
-        "ratios": {way: round(speeds["makar"] / speed, 2) for way, speed in speeds.items() if way != "makar"},
-    }
+    parameters = steps.parameters(FAMILY.build(config))
+    return {"parameters": parameters, **steps.beside(name, ways, ROWS, repeats)}
 
 
 def told_rows(shape: MMDiTConfig) -> Batch:
@@ -86,39 +77,19 @@ def told_rows(shape: MMDiTConfig) -> Batch:
 
 def ours(config: DiffusionConfig, rows: Batch, precision: Precision, *, compiled: bool) -> Step:
     """A step of the trainer."""
-    torch.manual_seed(0)
-    net = FAMILY.build(config).train()
-    blocks = FAMILY.blocks(net)
-    compile_blocks(blocks, on=compiled)
-    train = TrainConfig(steps=10**6, batch_size=ROWS, optimizer=Optimizer(), schedule=Constant())
-    player = make_player(net, "", blocks, train.optimizer, torch.bfloat16 if precision == "bf16" else torch.float32)
-    setting, numbers = Setting(Model(FAMILY, config, net), Denoise(), [player], train, 0, join(), precision), count()
-
-    def step() -> list[float]:
-        _, vector = train_step(setting, rows, next(numbers), [])
-        return vector.tolist()  # waits
-
-    return step
+    return steps.ours(steps.fresh(FAMILY, config), Denoise(), rows, precision, compiled=compiled)
 
 
 def theirs(shape: MMDiTConfig, rows: Batch, precision: Precision, *, compiled: bool) -> Step:
-    """A step of the peer, as its users write it."""
+    """A step of the peer on rectified flow."""
     torch.manual_seed(0)
-    net = SD3Transformer2DModel(**shape.model_dump(exclude={"kind", "empty_tokens"})).train()
-    forward = torch.compile(net) if compiled else net
-    optimizer = torch.optim.AdamW(net.parameters(), lr=1e-3, weight_decay=0.1, betas=(0.9, 0.95))
+    net = SD3Transformer2DModel(**shape.model_dump(exclude={"kind", "empty_tokens"}))
 
-    def step() -> None:
-        images = rows["images"]
-        time, noise = torch.sigmoid(torch.randn(len(images))), torch.randn_like(images)
-        with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
-            loss = flow_loss(forward, rows, time, noise, shape.empty_tokens)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
-        optimizer.step()
-        optimizer.zero_grad()
+    def loss(net: Any) -> Tensor:
+        time, noise = torch.sigmoid(torch.randn(ROWS)), torch.randn_like(rows["images"])
+        return flow_loss(net, rows, time, noise, shape.empty_tokens)
 
-    return step
+    return steps.theirs(net, loss, precision, compiled=compiled)
 
 
 def flow_loss(net: Any, rows: Batch, time: Tensor, noise: Tensor, empty: int) -> Tensor:

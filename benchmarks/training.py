@@ -6,28 +6,22 @@ autocast with `torch.compile`; and, where the probe chose float32, compiled floa
 """
 
 import statistics
-import sys
-import time
-from collections.abc import Callable, Sequence
-from itertools import count
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 import transformers
 
+from benchmarks import steps
 from benchmarks.data import library
+from benchmarks.steps import Step
 from makar.codecs.bpe import train_bpe
 from makar.core.device import Precision, measure, product_speeds
-from makar.core.nouns import Batch, Model
+from makar.core.nouns import Batch
 from makar.families.language.config import LanguageConfig
 from makar.families.language.cost import cost
 from makar.families.language.family import FAMILY
 from makar.families.language.objective import NextToken
-from makar.train.blocks import compile_blocks
-from makar.train.config import Constant, Optimizer, TrainConfig
-from makar.train.distributed import join
-from makar.train.optim import make_player
-from makar.train.step import Setting, train_step
 
 TOKENS = 2048
 """A step."""
@@ -44,7 +38,7 @@ PRODUCTS = ((2048, 320, 896), (2048, 512, 2048), (1024, 1024, 1024), (2048, 1024
 
 CURVE_STEPS, CURVE_POINTS = 200, 10
 
-Step = Callable[[], object]
+RATE = 3e-4
 
 
 def run(sizes: Sequence[str] = SIZES, repeats: int = 5) -> dict[str, Any]:
@@ -89,84 +83,30 @@ def compare(size: str, precision: Precision, repeats: int) -> dict[str, Any]:
         "peer_bf16_compiled": theirs(config, tokens[:, :-1], "bf16", compiled=True),
         f"peer_{precision}_compiled": theirs(config, tokens[:, :-1], precision, compiled=True),
     }
-    speeds = {way: TOKENS / seconds for way, seconds in in_turn(size, ways, repeats).items()}
+    found = steps.beside(size, ways, TOKENS, repeats)
     flops = cost(config, int(context)).flops * rows / TOKENS
     return {
         "parameters": cost(config, int(context)).parameters,
-        "tokens_per_second": {way: round(speed) for way, speed in speeds.items()},
-        "ratios": {way: round(speeds["makar"] / speed, 2) for way, speed in speeds.items() if way != "makar"},
-        "flops_per_second": speeds["makar"] * flops,
+        "tokens_per_second": found["rows_per_second"],
+        "ratios": found["ratios"],
+        "flops_per_second": found["rows_per_second"]["makar"] * flops,
     }
 
 
-def in_turn(size: str, ways: dict[str, Step], repeats: int) -> dict[str, float]:
-    """Median seconds of a step of each way."""
-    counts: dict[str, int] = {}
-    for name, way in ways.items():
-        began = time.perf_counter()
-        way()
-        way()  # the first compiles forward and backward, the second finds the optimizer's state
-        print(f"training: {size} {name} ready after {time.perf_counter() - began:.0f} s", file=sys.stderr, flush=True)
-        began = time.perf_counter()
-        way()
-        counts[name] = max(1, round(0.5 / (time.perf_counter() - began)))
-    times: dict[str, list[float]] = {name: [] for name in ways}
-    for _ in range(repeats):
-        for name, way in ways.items():
-            began = time.perf_counter()
-            for _ in range(counts[name]):
-                way()
-            times[name].append((time.perf_counter() - began) / counts[name])
-    return {name: statistics.median(each) for name, each in times.items()}
-
-
-def ours(config: LanguageConfig, batch: Batch, precision: Precision) -> Step:
+def ours(config: LanguageConfig, rows: Batch, precision: Precision) -> Step:
     """A step of the trainer."""
-    step = stepper(config, len(batch["tokens"]), precision, compiled=True, rate=3e-4)
-    numbers = count()
-    return lambda: step(batch, next(numbers))
-
-
-def stepper(
-    config: LanguageConfig, rows: int, precision: Precision, *, compiled: bool, rate: float
-) -> Callable[[Batch, int], float]:
-    """A fresh model, and what takes a step of it: the batch and the step's number to the mean loss."""
-    torch.manual_seed(0)
-    net = FAMILY.build(config).train()
-    blocks = FAMILY.blocks(net)
-    compile_blocks(blocks, on=compiled)
-    train = TrainConfig(
-        steps=CURVE_STEPS, batch_size=rows, optimizer=Optimizer(learning_rate=rate), schedule=Constant()
-    )
-    player = make_player(net, "", blocks, train.optimizer, torch.bfloat16 if precision == "bf16" else torch.float32)
-    setting = Setting(Model(FAMILY, config, net), NextToken(), [player], train, 0, join(), precision)
-
-    def step(batch: Batch, number: int) -> float:
-        _, (loss, targets, *_) = train_step(setting, batch, number, [])
-        return (loss / targets).item()
-
-    return step
+    return steps.ours(steps.fresh(FAMILY, config), NextToken(), rows, precision, compiled=True, rate=RATE)
 
 
 def theirs(config: LanguageConfig, tokens: torch.Tensor, precision: Precision, *, compiled: bool) -> Step:
-    """A step of the peer, as its users write it."""
+    """A step of the peer, by its own loss."""
     torch.manual_seed(0)
     names = ("vocab_size", "hidden_size", "num_hidden_layers", "intermediate_size", "num_attention_heads", "head_dim")
     shape = {name: getattr(config, name) for name in names}
     limits = {"max_position_embeddings": config.max_position_embeddings, "tie_word_embeddings": True}
-    net = transformers.LlamaForCausalLM(transformers.LlamaConfig(**shape, **limits)).train()
-    forward = torch.compile(net) if compiled else net
-    optimizer = torch.optim.AdamW(net.parameters(), lr=3e-4, weight_decay=0.1, betas=(0.9, 0.95))
-
-    def step() -> None:
-        with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
-            loss = forward(input_ids=tokens, labels=tokens, use_cache=False).loss
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
-        optimizer.step()
-        optimizer.zero_grad()
-
-    return step
+    net = transformers.LlamaForCausalLM(transformers.LlamaConfig(**shape, **limits))
+    shown = {"input_ids": tokens, "labels": tokens, "use_cache": False}
+    return steps.theirs(net, lambda net: net(**shown).loss, precision, compiled=compiled, rate=RATE)
 
 
 def curve(precision: Precision) -> dict[str, Any]:
@@ -176,8 +116,9 @@ def curve(precision: Precision) -> dict[str, Any]:
     stream = torch.tensor([token for ids in bpe.batch_ids(library()[:600]) for token in ids])
     config = LanguageConfig(**SHAPES["1M"] | {"vocab_size": bpe.vocab_size}, max_position_embeddings=256)
     rows = stream[: len(stream) // 257 * 257].view(-1, 257)
-    fast = stepper(config, 8, precision, compiled=True, rate=2e-3)
-    plain = stepper(config, 8, "fp32", compiled=False, rate=2e-3)
+    models = steps.fresh(FAMILY, config), steps.fresh(FAMILY, config)
+    fast = steps.trainer(models[0], NextToken(), 8, precision, compiled=True, rate=2e-3)
+    plain = steps.trainer(models[1], NextToken(), 8, "fp32", compiled=False, rate=2e-3)
     losses: dict[str, list[float]] = {f"{precision}_compiled": [], "fp32_eager": []}
     for number in range(CURVE_STEPS):
         batch = {"tokens": rows[(torch.arange(8) + 8 * number) % len(rows)]}

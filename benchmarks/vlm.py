@@ -5,26 +5,21 @@ peer is in the loop that its users write: its own loss, AdamW, clipping; in eage
 compiled. All see the same rows: a picture, words behind it, and one token in ten to learn. All take steps in turn.
 """
 
-from itertools import count
 from typing import Any
 
 import torch
 from transformers import LlavaConfig as PeerConfig
 from transformers import LlavaForConditionalGeneration
 
-from benchmarks.training import Step, in_turn
+from benchmarks import steps
+from benchmarks.steps import Step
 from makar.core.device import Precision, measure
-from makar.core.nouns import Batch, Model
+from makar.core.nouns import Batch
 from makar.families.llava.config import LlavaConfig
 from makar.families.llava.ecosystem import to_ecosystem
 from makar.families.llava.family import FAMILY
 from makar.families.llava.objective import NextTokenSeen
 from makar.nets.cache import Cache
-from makar.train.blocks import compile_blocks
-from makar.train.config import Constant, Optimizer, TrainConfig
-from makar.train.distributed import join
-from makar.train.optim import make_player
-from makar.train.step import Setting, train_step
 
 ROWS, LENGTH, LEARNED = 32, 112, 0.1
 """Of a step; tokens of a row, those of its picture among them; share of them that is learned."""
@@ -73,18 +68,9 @@ def compare(name: str, config: LlavaConfig, precision: Precision, repeats: int) 
     }
     reading = {"makar": our_reading(config, asked), "peer_fp32": their_reading(config, asked)}
     return {
-        "parameters": sum(parameter.numel() for parameter in FAMILY.build(config).parameters()),
-        "training": figures(f"{name}, training", training, ROWS, repeats),
-        "reading": figures(f"{name}, reading prompts", reading, ASKED, repeats),
-    }
-
-
-def figures(name: str, ways: dict[str, Step], rows: int, repeats: int) -> dict[str, Any]:
-    """Rows a second of each way, and ours over theirs."""
-    speeds = {way: rows / seconds for way, seconds in in_turn(name, ways, repeats).items()}
-    return {
-        "rows_per_second": {way: round(speed, 1) for way, speed in speeds.items()},
-        "ratios": {way: round(speeds["makar"] / speed, 2) for way, speed in speeds.items() if way != "makar"},
+        "parameters": steps.parameters(FAMILY.build(config)),
+        "training": steps.beside(f"{name}, training", training, ROWS, repeats),
+        "reading": steps.beside(f"{name}, reading prompts", reading, ASKED, repeats),
     }
 
 
@@ -100,22 +86,7 @@ def seen_rows(config: LlavaConfig, rows: int, length: int) -> Batch:
 
 def ours(config: LlavaConfig, rows: Batch, precision: Precision, *, compiled: bool) -> Step:
     """A step of the trainer."""
-    torch.manual_seed(0)
-    net = FAMILY.build(config).train()
-    blocks = FAMILY.blocks(net)
-    compile_blocks(blocks, on=compiled)
-    train = TrainConfig(steps=10**6, batch_size=ROWS, optimizer=Optimizer(), schedule=Constant())
-    player = make_player(net, "", blocks, train.optimizer, torch.bfloat16 if precision == "bf16" else torch.float32)
-    setting, numbers = (
-        Setting(Model(FAMILY, config, net), NextTokenSeen(), [player], train, 0, join(), precision),
-        count(),
-    )
-
-    def step() -> list[float]:
-        _, vector = train_step(setting, rows, next(numbers), [])
-        return vector.tolist()  # waits
-
-    return step
+    return steps.ours(steps.fresh(FAMILY, config), NextTokenSeen(), rows, precision, compiled=compiled)
 
 
 def peer(config: LlavaConfig) -> LlavaForConditionalGeneration:
@@ -125,22 +96,10 @@ def peer(config: LlavaConfig) -> LlavaForConditionalGeneration:
 
 
 def theirs(config: LlavaConfig, rows: Batch, precision: Precision, *, compiled: bool) -> Step:
-    """A step of the peer, as its users write it."""
-    net = peer(config).train()
-    forward = torch.compile(net) if compiled else net
-    optimizer = torch.optim.AdamW(net.parameters(), lr=1e-3, weight_decay=0.1, betas=(0.9, 0.95))
-    tokens, labels = rows["tokens"][:, :-1], rows["tokens"].where(rows["loss_mask"], -100)[:, :-1]
-
-    def step() -> float:
-        with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
-            loss = forward(input_ids=tokens, pixel_values=rows["images"][:, 0], labels=labels).loss
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
-        optimizer.step()
-        optimizer.zero_grad()
-        return float(loss.detach())
-
-    return step
+    """A step of the peer, by its own loss."""
+    labels = rows["tokens"].where(rows["loss_mask"], -100)[:, :-1]
+    shown = {"input_ids": rows["tokens"][:, :-1], "pixel_values": rows["images"][:, 0], "labels": labels}
+    return steps.theirs(peer(config), lambda net: net(**shown).loss, precision, compiled=compiled)
 
 
 def our_reading(config: LlavaConfig, rows: Batch) -> Step:
