@@ -4,24 +4,19 @@ It is trained on scenes of its own, of seen and of held-out combinations alike, 
 knows. What it passes that it should not is measured beside how often it is right.
 """
 
-import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, final
+from typing import final
 
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int, UInt8
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
-from makar.core.config import Config, parse
-from makar.core.errors import UserError
-from makar.core.files import folder_atomic, lock, read_json, seal_of, write_json
-from makar.core.nouns import Batch, Cost, Family, Folder, Loss, Model, Source
+from makar.core.config import Config
+from makar.core.nouns import Batch, Loss, Model, Source
 from makar.core.random import Rng, key_of, numpy_rng
-from makar.core.tensors import check_shapes, load_tensors, save_tensors
 from makar.data.packages import cache
 from makar.data.scene_drawing import Sprites, draw
 from makar.data.scene_faults import FAULTS, looks
@@ -29,10 +24,8 @@ from makar.data.scene_things import ACCESSORIES, COLOURS, COUNTS, PLACES, POSITI
 from makar.data.scenes import Part, scene_of
 from makar.data.table import TensorSource
 from makar.evaluate.features import values_of
-from makar.nets.counting import counted
+from makar.evaluate.kept import kept, measuring
 from makar.nets.judge import SIDE, PictureJudge
-from makar.train.config import Cosine, Optimizer, TrainConfig
-from makar.train.loop import fit
 
 ANSWERS: Mapping[str, tuple[str | int | None, ...]] = {
     "subject": tuple(SUBJECTS),
@@ -47,8 +40,6 @@ ANSWERS: Mapping[str, tuple[str | int | None, ...]] = {
 MALFORMED = "malformed"
 
 STEPS, BATCH = 1000, 96
-
-RATE = Optimizer(learning_rate=3e-3, weight_decay=0.05)
 
 SPOILT = 0.3
 """Share of malformed pictures among those that it learns from."""
@@ -157,38 +148,6 @@ def build(config: JudgeConfig) -> PictureJudge:
     return PictureJudge(config.heads)
 
 
-def blocks(net: PictureJudge) -> Sequence[nn.Module]:
-    """The stages."""
-    return list(net.stages)
-
-
-def save(model: Model[PictureJudge], folder: Path) -> None:
-    """Write a judge into an existing empty folder."""
-    write_json(folder / "config.json", model.config.model_dump(mode="json"))
-    save_tensors(folder / "model.safetensors", model.net.state_dict())
-
-
-def load(folder: Path) -> Model[PictureJudge]:
-    """Open a judge.
-
-    Raises:
-        UserError: Its files are damaged.
-    """
-    where = folder / "model.safetensors"
-    config, weights = parse(JudgeConfig, read_json(folder / "config.json"), folder), load_tensors(where)
-    with torch.device("meta"):
-        net = build(config)
-    check_shapes(where, weights, {name: tensor.shape for name, tensor in net.state_dict().items()})
-    net.load_state_dict(weights, assign=True)
-    return Model(JUDGE, config, net.eval())
-
-
-def cost(config: JudgeConfig, length: int) -> Cost:  # noqa: ARG001
-    """Parameters, operations and memory for a picture."""
-    count = counted(lambda: build(config), (2, 3, SIDE, SIDE))
-    return Cost(count.parameters, 1.5 * count.flops, count.kept / 2, ("images", 1), 0.5 * count.flops)
-
-
 def tiny() -> tuple[Config, Source]:
     """Dark pictures and bright ones."""
     right = torch.arange(8) % 2
@@ -197,13 +156,12 @@ def tiny() -> tuple[Config, Source]:
     return config, TensorSource({"images": images, MALFORMED: right}, seed=0)
 
 
-JUDGE: Family[Any] = Family(
-    name="judge", config=JudgeConfig, settings=Config, build=build, blocks=blocks,
-    objectives={"judge": JudgeLoss}, sampler=None, log_prob=None,
-    folder=Folder(save, load, lambda folder: False),  # noqa: ARG005
-    cost=cost, inputs=("images",), tiny=tiny,
-)  # fmt: skip
-"""The record by which the trainer knows it; it is for measuring, and in no table of families."""
+def shape(config: JudgeConfig) -> tuple[int, int, int]:  # noqa: ARG001
+    """Of a picture."""
+    return 3, SIDE, SIDE
+
+
+JUDGE = measuring("judge", JudgeConfig, build, shape=shape, learns=JudgeLoss, tiny=tiny)
 
 
 def judge_of(sprites: Sprites, say: Callable[[str], None], *, steps: int = STEPS) -> Model[PictureJudge]:
@@ -217,33 +175,11 @@ def judge_of(sprites: Sprites, say: Callable[[str], None], *, steps: int = STEPS
     Raises:
         UserError: There is no space, or the cache cannot be written.
     """
-    config = JudgeConfig()
-    how = TrainConfig(
-        steps=steps, batch_size=BATCH, optimizer=RATE, schedule=Cosine(warmup=0.1, floor=0.0), precision="fp32",
-        compile="off", log_every=50,
+    return kept(
+        JUDGE, JudgeConfig(), JudgeRows(sprites, SIDE, JUDGE_SEED), "a judge of scenes",
+        beside=cache() / "judges" / "scenes", knows={"emoji": sprites.hash, "rows": [SPOILT, GRAIN, SOFT, VERSION]},
+        steps=steps, batch_size=BATCH, say=say,
     )  # fmt: skip
-    identity = {"emoji": sprites.hash, "judge": config.model_dump(mode="json"), "rows": [SPOILT, GRAIN, SOFT, VERSION]}
-    place = cache() / "judges" / f"scenes-{seal_of([identity, how.model_dump(mode='json')])[:12]}"
-    if place.is_dir():
-        try:
-            return load(place)
-        except UserError as fault:
-            say(f"{fault}: training it anew")
-    say(f"training a judge of scenes, once: {how.steps} steps")
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(key_of(0, "weights"))
-        model = Model(JUDGE, config, build(config))
-    work = place.with_name(f"{place.name}-training")
-    with lock(work):
-        done = fit(
-            model, JudgeRows(sprites, SIDE, JUDGE_SEED), JudgeLoss(), how, seed=0, folder=work, identity=identity
-        )
-        if done.interrupted:
-            raise KeyboardInterrupt
-        with folder_atomic(place) as folder:
-            save(model, folder)
-    shutil.rmtree(work, ignore_errors=True)
-    return load(place)
 
 
 VERSION = 1
