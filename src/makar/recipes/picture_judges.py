@@ -6,21 +6,18 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from makar.align.choices import picture_in, read_choices
 from makar.align.config import text_of
 from makar.align.functions import source_hash
 from makar.align.picture_rewards import Classifier, Images, PictureJudge, PictureReward, make_picture_rewards
-from makar.align.score import log_prob_of
 from makar.align.taste import taste_of
 from makar.codecs.pixels import to_values
 from makar.core.config import Config
 from makar.core.errors import InputError, RecipeError
 from makar.core.files import sha256
 from makar.core.nouns import LatentCodec, Model
-from makar.core.random import Rng
 from makar.data.config import PictureOptions
 from makar.data.document import Fault
 from makar.data.pictures import decode
@@ -29,6 +26,9 @@ from makar.evaluate.classifier import ClassifierConfig, classifier_of
 from makar.evaluate.features import values_of
 from makar.evaluate.judge import judge_of
 from makar.evaluate.pictures import some
+from makar.families.clip import score
+from makar.families.clip.build import captions_of
+from makar.families.clip.sample import token_vectors
 from makar.families.diffusion.caption import reads
 from makar.families.pictures import fitting
 from makar.recipes.attributes import attribute_watch
@@ -205,15 +205,12 @@ def fitness(model: Model[Any], folder: Path) -> Callable[[Images, Sequence[Any]]
         fix = "name a run of CLIP: path = '@clip'"
         raise RecipeError("it is no CLIP", where="reward.clip", value=str(folder), fix=fix)
     model.net.requires_grad_(requires_grad=False).eval()
-    score, size = log_prob_of(model), model.config.vision.image_size  # pyright: ignore[reportAttributeAccessIssue]: CLIP's
 
     def judge(images: Images, prompts: Sequence[Any]) -> Tensor:
         model.net.to(images.device)
-        shown = images
-        if shown.shape[-1] != size:
-            shown = F.interpolate(shown, size=(size, size), mode="bicubic", align_corners=False, antialias=True)
-        rows = {"images": shown.clamp(-1, 1), "tokens": model.parts["codec"].rows(list(prompts)).to(images.device)}
-        return score(model, rows, Rng(0, 0, torch.arange(len(images))))[0].squeeze(1)
+        # A copy, because what inference made cannot be kept for a gradient.
+        read = token_vectors(model, captions_of(model).rows(list(prompts))).clone()
+        return (score.seen(model, images) * read).sum(1)
 
     return judge
 

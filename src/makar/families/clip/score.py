@@ -48,5 +48,5 @@ def seen(model: Model[Net], images: Images) -> Vectors:
     if images.shape[1] != channels:
         raise InputError("CLIP sees pictures of other channels", value=images.shape[1], fix=f"give {channels}")
     if images.shape[2:] != (side, side):
-        images = F.interpolate(images, (side, side), mode="bicubic", antialias=True).clamp(-1, 1)
-    return F.normalize(model.net.image_features(shown(config, images)).float(), dim=1)
+        images = F.interpolate(images, (side, side), mode="bicubic", antialias=True)
+    return F.normalize(model.net.image_features(shown(config, images.clamp(-1, 1))).float(), dim=1)
