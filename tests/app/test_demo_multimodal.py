@@ -9,41 +9,13 @@ from makar.app import demo_multimodal as story
 from makar.recipes.load import load_recipe, shipped
 from scripts import docs
 from tests.emoji import draw_set
+from tests.tiny import SCENES
 
-TINY = """
-[stages.clip]
-data = {{ sources = ["{folder}"], rows = "scenes" }}
-train = {{ steps = 1, batch_size = 4, compile = "off", precision = "fp32" }}
-watch = {{ validate_rows = 4 }}
-[stages.clip.model]
-family = "clip"
-vision = {{ hidden_size = 16, num_hidden_layers = 1, patch_size = 16 }}
-text = {{ hidden_size = 16, num_hidden_layers = 2, vocab_size = 600 }}
-
-[stages.draw]
-parts = {{ text = "@clip" }}
-sample = {{ steps = 2 }}
-data = {{ sources = ["{folder}"], rows = "scenes" }}
-train = {{ steps = 1, batch_size = 4, compile = "off", precision = "fp32" }}
-watch = {{ validate_rows = 4, prompts = ["a cat in space"] }}
-[stages.draw.model]
-family = "diffusion"
-prediction = "data"
-[stages.draw.model.net]
-kind = "mmdit"
-sample_size = 32
-patch_size = 8
-num_layers = 1
-num_attention_heads = 2
-attention_head_dim = 8
-joint_attention_dim = 32
-pooled_projection_dim = 32
-empty_tokens = 0
-
+ANSWER = """
 [stages.answer]
 parts = {{ vision = "@clip" }}
 sample = {{ temperature = 0.0, max_tokens = 2 }}
-data = {{ sources = ["{folder}"], rows = "scene-talks", length = 112 }}
+data = {{ sources = ["{emoji}"], rows = "scene-talks", length = 112 }}
 train = {{ steps = 1, batch_size = 4, compile = "off", precision = "fp32" }}
 watch = {{ validate_rows = 4 }}
 [stages.answer.model]
@@ -59,7 +31,7 @@ def small(place, monkeypatch):
     monkeypatch.setattr("makar.recipes.pace.PROBE_SECONDS", 0.0)
     for name, value in (("captioned.TOLD", 200), ("talks.LOOKED", 1), ("talks.TOLD", 50)):
         monkeypatch.setattr(f"makar.recipes.{name}", value)
-    (place / "demo-multimodal").write_text(TINY.format(folder=draw_set(place / "emoji")))
+    (place / "demo-multimodal").write_text((SCENES + ANSWER).format(emoji=draw_set(place / "emoji")))
 
 
 def test_the_story_ends_with_a_sheet_and_answers(small, place, call):

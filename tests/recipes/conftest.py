@@ -8,7 +8,7 @@ import pytest
 from makar.recipes.execute import train
 from makar.recipes.load import load_recipe
 from makar.recipes.run import Workspace
-from tests.tiny import TINY
+from tests.tiny import SCENES, TINY
 
 WORDS = [
     "the",
@@ -117,39 +117,6 @@ def painter(tmp_path_factory):
     return folder
 
 
-SCENES = """
-[stages.clip]
-data = {{ sources = ["{folder}"], rows = "scenes" }}
-train = {{ steps = 1, batch_size = 4, compile = "off", precision = "fp32" }}
-watch = {{ validate_rows = 4 }}
-[stages.clip.model]
-family = "clip"
-vision = {{ hidden_size = 16, num_hidden_layers = 1, patch_size = 16 }}
-text = {{ hidden_size = 16, num_hidden_layers = 2, vocab_size = 600 }}
-projection_dim = 12
-
-[stages.told]
-parts = {{ text = "@clip" }}
-sample = {{ steps = 2 }}
-data = {{ sources = ["{folder}"], rows = "scenes" }}
-train = {{ steps = 1, batch_size = 4, compile = "off", precision = "fp32" }}
-watch = {{ validate_rows = 4, prompts = ["a cat in space"] }}
-[stages.told.model]
-family = "diffusion"
-prediction = "data"
-[stages.told.model.net]
-kind = "mmdit"
-sample_size = 32
-patch_size = 8
-num_layers = 2
-num_attention_heads = 2
-attention_head_dim = 8
-joint_attention_dim = 32
-pooled_projection_dim = 24
-empty_tokens = 0
-"""
-
-
 @pytest.fixture(scope="session")
 def scenes(tmp_path_factory):
     """A set of emoji, a tiny CLIP of scenes and a tiny model that is told by it: their folders by name."""
@@ -157,7 +124,7 @@ def scenes(tmp_path_factory):
 
     root = tmp_path_factory.mktemp("scenes")
     emoji = draw_set(root / "emoji")
-    (root / "scenes.toml").write_text(SCENES.format(folder=emoji))
+    (root / "scenes.toml").write_text(SCENES.format(emoji=emoji))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("makar.recipes.pace.PROBE_SECONDS", 0.0)
         patch.setattr("makar.recipes.captioned.TOLD", 200)

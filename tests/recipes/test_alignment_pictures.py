@@ -209,7 +209,7 @@ def test_a_model_of_language_makes_no_pictures(file, workspace, speaker):
 
 
 TOLD = """
-init = "{told}"
+init = "{draw}"
 data = {{ sources = ["{emoji}"], rows = "scenes" }}
 objective = {{ name = "dpo" }}
 reward = {{ clip = {{ path = "{clip}" }} }}
@@ -236,7 +236,7 @@ def test_a_model_that_is_told_texts_learns_from_clip(scenes, workspace, tmp_path
 @pytest.mark.parametrize(
     ("sets", "words"),
     [
-        (["reward={clip={path='{told}'}}"], "it is no CLIP"),
+        (["reward={clip={path='{draw}'}}"], "it is no CLIP"),
         (["reward={class=1.0}"], "no classes to tell apart"),
         (["data.rows=image"], r'set data.rows = "captioned" or "scenes"'),
         (["data.rows=image", "watch.judged=2"], "only scenes are judged"),
@@ -245,7 +245,7 @@ def test_a_model_that_is_told_texts_learns_from_clip(scenes, workspace, tmp_path
 def test_what_does_not_fit_a_model_that_is_told_texts_is_said(scenes, shades, workspace, tmp_path, sets, words):
     path = tmp_path / "told.toml"
     path.write_text(TOLD.format(**scenes))
-    sets = [each.replace("{told}", str(scenes["told"])) for each in sets]
+    sets = [each.replace("{draw}", str(scenes["draw"])) for each in sets]
     if "data.rows=image" in sets:
         collect = "data.collect={valid_fraction=0.2, pictures={near=0}}"
         sets += [f"data.sources=['{shades}']", collect, *(["watch.judged=0"] if len(sets) == 1 else [])]
