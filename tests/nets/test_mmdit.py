@@ -47,18 +47,24 @@ def test_numbers_and_names_are_those_of_diffusers(shape):
     torch.testing.assert_close(ours(x, time, tokens, pooled), theirs, atol=1e-4, rtol=1e-4)
 
 
+@pytest.mark.parametrize("sides", [(6, 14), (16, 4), (10, 12), (2, 16)])
+@pytest.mark.parametrize("shape", [{}, {"qk_norm": "rms_norm", "dual_attention_layers": (0,), "empty_tokens": 5}])
 @torch.no_grad()
-def test_pictures_of_other_sides_lie_in_the_middle_of_the_positions():
-    config = MMDiTConfig(**SMALL, pos_embed_max_size=8)
+def test_pictures_of_other_sides_lie_in_the_middle_of_the_positions(shape, sides):
+    config = MMDiTConfig(**SMALL, pos_embed_max_size=8, **shape)
     ours = shaken(MMDiT(config))
     other = SD3Transformer2DModel(**config.model_dump(exclude={"kind", "empty_tokens"})).eval()
     other.load_state_dict(ours.state_dict())
     tokens, pooled = told(2, config)
-    time, x = torch.tensor([1.0, 999.0]), torch.randn(2, 2, 6, 14)
+    time, x = torch.tensor([1.0, 999.0]), torch.randn(2, 2, *sides)
     theirs = other(x, F.pad(tokens, (0, 0, 0, config.empty_tokens)), pooled, time).sample
     torch.testing.assert_close(ours(x, time, tokens, pooled), theirs, atol=1e-4, rtol=1e-4)
+
+
+def test_a_side_without_positions_is_a_fault_of_makar():
+    config = MMDiTConfig(**SMALL, pos_embed_max_size=8)
     with pytest.raises(AssertionError, match="9x4 tokens"):
-        ours(torch.randn(2, 2, 18, 8), time, tokens, pooled)
+        MMDiT(config)(torch.randn(2, 2, 18, 8), torch.tensor([1.0, 999.0]), *told(2, config))
 
 
 def test_gradients_are_those_of_all_the_empty_tokens():

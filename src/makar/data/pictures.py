@@ -18,6 +18,7 @@ from jaxtyping import UInt8
 from makar.core.errors import UserError
 from makar.data.config import PictureOptions
 from makar.data.document import Fault
+from makar.data.shapes import Shape
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -76,18 +77,19 @@ class Timed(io.BytesIO):
         return super().read(size)
 
 
-def decode(data: bytes, where: str, options: PictureOptions) -> Still | Fault:
+def decode(data: bytes, where: str, options: PictureOptions, shape: Shape | None = None) -> Still | Fault:
     """A file's bytes to a picture, or why there is none.
 
     Args:
         data: The file, in one of `FORMATS`.
         where: For messages.
         options: Size, fit, filter, background.
+        shape: Height and width to bring it to, in place of a square of that size.
     """
 
     def make(image: "Image") -> Still:
         plain, changed = standard(image, options.background)
-        fitted = fit(plain, options)
+        fitted = fit(plain, options, shape)
         return Still(fitted, changed or fitted is not plain, said_in(image))
 
     return opened(data, where, make)
@@ -209,33 +211,58 @@ def over(image: "Image", alpha: "Image", background: str) -> "Image":
     return Image.composite(image, ground, alpha)
 
 
-def fit(image: "Image", options: PictureOptions) -> "Image":
-    """A picture brought into the square that was asked for; the picture itself if it has that size, or none was.
+def fit(image: "Image", options: PictureOptions, shape: Shape | None = None) -> "Image":
+    """A picture brought into the square, or the shape, that was asked for; itself if it has that size, or none was.
 
     Raises:
-        Unusable: It is smaller than the square that it would be cut to: to enlarge would teach blur.
+        Unusable: It is smaller than what it would be cut to: to enlarge would teach blur.
     """
     from PIL import Image, ImageColor
 
-    size = options.size
-    if size is None or image.size == (size, size):
+    if shape is None:
+        if options.size is None:
+            return image
+        shape = options.size, options.size
+    high, wide = shape
+    if image.size == (wide, high):
         return image
     resample = Image.Resampling[options.filter.upper()]
     width, height = image.size
     if options.fit == "crop":
-        side = min(width, height)
-        if side < size:
+        if height < high or width < wide:
+            size = high if high == wide else f"{wide}x{high}"
             raise Unusable(f"smaller than {size} pixels", "choose a smaller size, or fit='pad'")
-        left, top = (width - side) // 2, (height - side) // 2
-        return image.crop((left, top, left + side, top + side)).resize((size, size), resample)
-    scale = min(1.0, size / max(width, height))
+        across, down = min(width, rounded(height * wide, high)), min(height, rounded(width * high, wide))
+        left, top = (width - across) // 2, (height - down) // 2
+        return image.crop((left, top, left + across, top + down)).resize((wide, high), resample)
+    scale = min(1.0, wide / width, high / height)
     small = image.resize((max(1, round(width * scale)), max(1, round(height * scale))), resample)
     colour = ImageColor.getrgb(options.background)[:3]
     if small.mode == "L" and len(set(colour)) > 1:
         small = small.convert("RGB")
-    canvas = Image.new(small.mode, (size, size), colour[0] if small.mode == "L" else colour)
-    canvas.paste(small, ((size - small.width) // 2, (size - small.height) // 2))
+    canvas = Image.new(small.mode, (wide, high), colour[0] if small.mode == "L" else colour)
+    canvas.paste(small, ((wide - small.width) // 2, (high - small.height) // 2))
     return canvas
+
+
+def rounded(number: int, divisor: int) -> int:
+    """The whole number nearest to a quotient."""
+    return (2 * number + divisor) // (2 * divisor)
+
+
+def size_in(data: bytes) -> Shape | None:
+    """Height and width of a dataset's picture, by its header alone; None where that cannot be read.
+
+    Args:
+        data: The file: upright, as `makar collect` stores it.
+    """
+    from PIL import Image
+
+    try:
+        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+            return image.height, image.width
+    except (Image.DecompressionBombError, *DAMAGE):
+        return None
 
 
 def from_array(pixels: UInt8[np.ndarray, "height width ..."], where: str, options: PictureOptions) -> Still | Fault:

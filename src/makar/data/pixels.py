@@ -28,6 +28,7 @@ from makar.data.document import Fault
 from makar.data.hashed import HashedFile, PictureShards, check_files, read_meta, write_meta
 from makar.data.order import Order
 from makar.data.pictures import decode
+from makar.data.shapes import Part, Shape
 
 SHARD_BYTES = 1 << 30
 
@@ -55,8 +56,9 @@ class PixelShards(PictureShards):
     @property
     def shape(self) -> tuple[int, int, int]:
         """Channels, height, width."""
-        channels, size = self.meta["channels"], self.meta["size"]
-        return channels, size, size
+        size = self.meta["size"]
+        high, wide = (size, size) if isinstance(size, int) else size
+        return self.meta["channels"], high, wide
 
     @property
     def left_out(self) -> int:
@@ -94,6 +96,7 @@ def write_pixels(
     *,
     channels: Literal[1, 3] | None = None,
     captioned: bool = False,
+    part: Part | None = None,
     shard_bytes: int = SHARD_BYTES,
 ) -> PixelShards:
     """Decode a split into pixels of one size; one picture is in memory at a time.
@@ -105,6 +108,7 @@ def write_pixels(
         options: Size, fit, filter; without a size, all pictures must have one and the same.
         channels: 1 for gray, 3 for colour; None for what the dataset has.
         captioned: Whether to keep captions; pictures without one are then left out.
+        part: Which of the pictures, and the shape to bring them to; all, as squares, if left out.
         shard_bytes: Bytes in each file but the last.
 
     Raises:
@@ -113,14 +117,14 @@ def write_pixels(
     facts = dataset.manifest.pictures
     if facts is None:
         raise InputError("a dataset without pictures", where=dataset.path, fix="collect pictures")
-    size = options.size or side_of(dataset)
-    wide = channels or facts.channels
-    shard_rows = max(1, shard_bytes // (wide * size * size))
+    high, wide = part.shape if part else (options.size or side_of(dataset),) * 2
+    depth = channels or facts.channels
+    shard_rows = max(1, shard_bytes // (depth * high * wide))
     labels, captions = list[int](), list[str]()
     rows = left_out = 0
     with folder_atomic(out) as folder, ExitStack() as files:
         written: dict[str, HashedFile] = {}
-        for pixels, label, text in decoded(dataset, split, options.model_copy(update={"size": size}), wide):
+        for pixels, label, text in decoded(dataset, split, options, depth, part or (high, wide)):
             if pixels is None or (captioned and not text):
                 left_out += 1
                 continue
@@ -132,12 +136,7 @@ def write_pixels(
             labels.append(-1 if label is None else label)
             captions.append(text or "")
         if not rows:
-            fix = "collect with a larger valid_fraction, or more pictures"
-            if captioned and not facts.captions:
-                fix = "give them captions"
-            elif left_out:
-                fix = "choose a smaller size, or fit='pad'"
-            raise InputError(f"no picture of {size} pixels in {split!r}", where=dataset.path, value=left_out, fix=fix)
+            raise none_left(dataset, split, high if high == wide else f"{wide}x{high}", left_out, captioned=captioned)
         if facts.classes:
             written["labels.bin"] = files.enter_context(HashedFile(folder / "labels.bin"))
             written["labels.bin"].write(np.array(labels, "<i8"))
@@ -151,8 +150,8 @@ def write_pixels(
             "split": split,
             "options": options.model_dump(),
             "rows": rows,
-            "channels": wide,
-            "size": size,
+            "channels": depth,
+            "size": part.shape if part else high,
             "classes": facts.classes,
             "left_out": left_out,
             "shard_rows": shard_rows,
@@ -162,21 +161,31 @@ def write_pixels(
     return PixelShards.open(out)
 
 
+def none_left(dataset: Dataset, split: str, size: object, left_out: int, *, captioned: bool) -> InputError:
+    """Why a split has no picture of a size, and what to do about it."""
+    facts, fix = dataset.manifest.pictures, "collect with a larger valid_fraction, or more pictures"
+    if captioned and facts and not facts.captions:
+        fix = "give them captions"
+    elif left_out:
+        fix = "choose a smaller size, or fit='pad'"
+    return InputError(f"no picture of {size} pixels in {split!r}", where=dataset.path, value=left_out, fix=fix)
+
+
 def kept_pixels(
     dataset: Dataset,
     split: str,
-    size: int,
+    size: int | Part,
     channels: Literal[1, 3],
     *,
     captioned: bool = False,
     say: Callable[[str], None],
 ) -> PixelShards:
-    """The pixels of a split in the dataset's folder, decoded once for each size.
+    """The pixels of a split in the dataset's folder, decoded once for each size or shape.
 
     Args:
         dataset: Of pictures.
         split: Which of its splits.
-        size: Side in pixels.
+        size: Side in pixels; or which of the pictures to bring to which shape.
         channels: 1 for gray, 3 for colour.
         captioned: Whether to keep captions; pictures without one are then left out.
         say: Told when it takes time.
@@ -184,13 +193,15 @@ def kept_pixels(
     Raises:
         InputError: As `write_pixels`.
     """
-    options = dataset.manifest.options.pictures.model_copy(update={"size": size})
-    key = seal_of([dataset.hash, options.model_dump(mode="json"), channels, *(["captioned"] if captioned else [])])
+    part = size if isinstance(size, Part) else None
+    options = dataset.manifest.options.pictures.model_copy(update={"size": None if part else size})
+    more = [*(["captioned"] if captioned else []), *([part.hash] if part else [])]
+    key = seal_of([dataset.hash, options.model_dump(mode="json"), channels, *more])
     folder = dataset.path / f"pixels-{split}-{key[:12]}"
     if folder.is_dir():
         return PixelShards.open(folder)
-    say(f"decoding the {split} split")
-    return write_pixels(dataset, split, folder, options, channels=channels, captioned=captioned)
+    say(f"decoding the {split} split" + (f" at {part.shape[1]}x{part.shape[0]}" if part else ""))
+    return write_pixels(dataset, split, folder, options, channels=channels, captioned=captioned, part=part)
 
 
 def side_of(dataset: Dataset) -> int:
@@ -208,11 +219,14 @@ def side_of(dataset: Dataset) -> int:
 
 
 def decoded(
-    dataset: Dataset, split: str, options: PictureOptions, channels: int
+    dataset: Dataset, split: str, options: PictureOptions, channels: int, wanted: Part | Shape
 ) -> Iterator[tuple[UInt8[np.ndarray, "channels height width"] | None, int | None, str | None]]:
-    """The pixels of every picture, or None where it cannot be brought to the size, its label and its caption."""
-    for picture in dataset.pictures(split):
-        still = decode(picture.image, picture.id, options)
+    """The pixels of every picture, or None where it cannot be brought to the shape, its label and its caption."""
+    shape = wanted.shape if isinstance(wanted, Part) else wanted
+    for place, picture in enumerate(dataset.pictures(split)):
+        if isinstance(wanted, Part) and place not in wanted.rows:
+            continue
+        still = decode(picture.image, picture.id, options, shape)
         if isinstance(still, Fault):
             yield None, None, None
             continue

@@ -21,6 +21,7 @@ from makar.engine.run import Answer, Engine
 from makar.evaluate.classifier import ClassifierConfig, classifier_of
 from makar.evaluate.config import EvaluateOptions
 from makar.evaluate.features import FeatureNetwork, own, torchscript, values_of
+from makar.families.settings import square
 from makar.nets.classifier import PictureClassifier
 
 Say = Callable[[str], None]
@@ -70,7 +71,8 @@ class PictureMaterial:
     def settings(self) -> Any:
         """How the samples are drawn."""
         family = self.model.family
-        return parse(family.settings, {**self.model.generation, **self.options.generation}, "generation settings")
+        asked = {**self.model.generation, **self.options.generation}
+        return square(parse(family.settings, asked, "generation settings"))
 
     @property
     def classes(self) -> int:

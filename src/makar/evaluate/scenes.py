@@ -26,6 +26,7 @@ from makar.evaluate.picture_suites import sheet
 from makar.evaluate.pictures import TOGETHER, Say, bytes_of
 from makar.evaluate.reliability import reliability_section, share, stacked
 from makar.evaluate.report import Figure, Report, Section, Value
+from makar.families.settings import square
 from makar.measure.frechet import frechet_distance
 from makar.measure.neighbours import nearest, share_nearer
 
@@ -122,7 +123,7 @@ def evaluate_scenes(model: Model[Any], options: EvaluateOptions, *, name: str, s
     check(model, options)
     sprites = sprites_of(fetch(EMOJI))
     judge = judge_of(sprites, say)
-    settings = parse(model.family.settings, {**model.generation, **options.generation}, "generation settings")
+    settings = square(parse(model.family.settings, {**model.generation, **options.generation}, "generation settings"))
     count, seed = options.samples or SAMPLES, scene_seed(options.seed, "asked")
     parts: list[Part] = ["seen", "triple", "pair"]
     asked = {COLUMNS[part]: requests_of(part, count, seed) for part in parts} | {"mission": mission(SEEDS)}

@@ -27,3 +27,9 @@ def settings_of(model: Model[Any], request: Request, kind: type[Settings]) -> Se
         what, value = "these settings belong to another family", type(request.settings).__name__
         raise InputError(what, value=value, fix=f"give {kind.__name__}")
     return parse(kind, model.generation, "the model's generation defaults")
+
+
+def square(settings: Settings) -> Settings:
+    """Settings of generation without a height and a width: what is compared with a dataset's squares is one."""
+    sides = {side: None for side in ("height", "width") if side in type(settings).model_fields}
+    return settings.model_copy(update=sides) if sides else settings

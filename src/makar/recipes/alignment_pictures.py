@@ -22,6 +22,7 @@ from makar.data.dataset import Dataset
 from makar.data.table import TensorSource
 from makar.families.diffusion.caption import encoder_of
 from makar.families.pictures import label_of
+from makar.families.settings import square
 from makar.recipes.alignment import Made, objective_of, reference_for, rollouts_of
 from makar.recipes.captioned import captions_of
 from makar.recipes.images import picture_samples, with_classes
@@ -64,7 +65,7 @@ def aligned_pictures(
     model = learner(replace(model, generation={**model.generation, **recipe.sample}))
     if name != "direct":
         log_prob_of(model)
-    settings = parse(model.family.settings, dict(model.generation), f"{run.folder}: [sample]")
+    settings = square(parse(model.family.settings, dict(model.generation), f"{run.folder}: [sample]"))
     stage = Stage(recipe, model, settings, run, workspace, every, say)
     made = by_choices(stage) if recipe.data.rows == "preference" else by_rewards(stage)
     show = picture_samples(

@@ -191,9 +191,11 @@ def rows_of_pictures(recipe: Recipe, model: Model[Any], net: Any, workspace: Wor
         return subject_rows(data, model, recipe.sample, seed=seed, workspace=workspace, say=say)
     if data.rows != "image":
         encode, size, channels = None if text is None else text.rows, net.sample_size, net.in_channels
+        least = recipe.train.batch_size
         return captioned_rows(
-            data, encode, size, channels, codec=codec, text=text, seed=seed, workspace=workspace, say=say
-        )
+            data, encode, size, channels, codec=codec, text=text, net=net, least=least, seed=seed,
+            workspace=workspace, say=say,
+        )  # fmt: skip
     if codec is not None:
         return latent_rows(data, codec, net, seed=seed, workspace=workspace, say=say)
     return image_rows(data, net.sample_size, net.in_channels, seed=seed, workspace=workspace, say=say)

@@ -12,6 +12,7 @@ from makar.data.scenes import scene_seed
 from makar.evaluate.judge import judge_of, judged
 from makar.evaluate.reliability import share
 from makar.evaluate.scenes import pictures_of, requests_of
+from makar.families.settings import square
 from makar.recipes.captioned import emoji_of
 from makar.recipes.recipe import Recipe
 
@@ -59,4 +60,4 @@ def attributes(recipe: Recipe, model: Model[Any], settings: Config, say: Callabl
         fix = "set data.rows = 'scenes' and parts = {text = '@clip'}, or leave it out"
         raise RecipeError("only scenes are judged, of a model that is told texts", where="watch.judged", fix=fix)
     _, sprites = emoji_of(recipe.data)
-    return attribute_watch(sprites, settings, pictures=recipe.watch.judged, seed=recipe.seed, say=say)
+    return attribute_watch(sprites, square(settings), pictures=recipe.watch.judged, seed=recipe.seed, say=say)

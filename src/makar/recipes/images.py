@@ -13,6 +13,7 @@ from makar.core.nouns import Model, Request, Source, Verdict, Watch
 from makar.data.config import Augment
 from makar.data.dataset import Dataset
 from makar.data.pixels import Pixels, PixelShards, kept_pixels
+from makar.data.shapes import Part
 from makar.data.stacked import COLOURS, Stacked
 from makar.engine.run import Engine
 from makar.recipes.provenance import Provenance, maker, write_picture
@@ -79,8 +80,18 @@ def image_rows(data: DataConfig, size: int, channels: int, *, seed: int, workspa
     )
 
 
-def pixels(dataset: Dataset, split: str, size: int, channels: int, *, captioned: bool = False, say: Say) -> PixelShards:
+def pixels(
+    dataset: Dataset, split: str, size: int | Part, channels: int, *, captioned: bool = False, say: Say
+) -> PixelShards:
     """The pixels of a split, decoded once for each size; if captions are wanted, of the pictures that have one.
+
+    Args:
+        dataset: Of pictures.
+        split: Which of its splits.
+        size: Side of the squares; or which of the pictures to bring to which shape.
+        channels: 1 for gray, 3 for colour.
+        captioned: Whether captions are wanted.
+        say: For a line where it takes time.
 
     Raises:
         RecipeError: No picture has so many channels.

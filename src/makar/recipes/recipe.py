@@ -10,6 +10,7 @@ from makar.data.config import Augment, CollectOptions, SubjectOptions
 from makar.families.table import CONFIGS
 from makar.nets.lora_config import LoraConfig
 from makar.nets.mmdit_config import ControlConfig
+from makar.recipes.buckets import net_shapes
 from makar.train.config import TrainConfig
 
 if TYPE_CHECKING:
@@ -54,6 +55,14 @@ class DataConfig(Config):
         exclude_if=lambda augment: augment == Augment(),
         description="How pictures vary from epoch to epoch",
     )
+    buckets: int = Field(
+        default=1,
+        ge=1,
+        le=15,
+        exclude_if=lambda buckets: buckets == 1,
+        description="Shapes that captioned pictures are cut to, each to the nearest: the net's square, and as many tall"
+        " as wide ones of its area at most, from 1:2 to 2:1; a batch has one shape",
+    )
     stack: bool = Field(
         default=False,
         exclude_if=lambda stack: not stack,
@@ -91,6 +100,20 @@ class DataConfig(Config):
         """Only what is composed can differ in one thing, and only captions say in what."""
         if self.siblings > 1 and self.rows != "scenes":
             raise ValueError(f"give rows = 'scenes', or leave siblings out (got {self.siblings})")
+        return self
+
+    @model_validator(mode="after")
+    def shapes_are_captioned(self) -> "DataConfig":
+        """Only pictures that are kept as they are, with captions, can go to the shapes nearest to their own."""
+        if self.buckets == 1:
+            return self
+        if self.buckets % 2 == 0:
+            raise ValueError(f"set buckets to an odd number: the square, and as many tall shapes as wide ones"
+                             f" (got {self.buckets})")  # fmt: skip
+        if self.rows != "captioned":
+            raise ValueError(f"give rows = 'captioned', or leave buckets out (got {self.buckets})")
+        if self.collect.pictures.size is not None:
+            raise ValueError("leave collect.pictures.size out: pictures that are stored as squares have one shape")
         return self
 
     @model_validator(mode="after")
@@ -240,6 +263,29 @@ class Recipe(Config):
                 return {**recipe, "model": model.model_copy(update=unsaid)}
             case _:
                 return recipe
+
+    @model_validator(mode="before")
+    @classmethod
+    def eager_in_buckets(cls, recipe: Any) -> Any:
+        """Blocks compiled for one shape are none for another: what is unsaid of compiling is no."""
+        match recipe:
+            case {"data": {"buckets": int(count)}, "train": dict(train)} if count > 1 and "compile" not in train:
+                return {**recipe, "train": {**train, "compile": "off"}}
+            case _:
+                return recipe
+
+    @model_validator(mode="after")
+    def shapes_fit(self) -> "Recipe":
+        """The shapes of pictures are those of a net that can learn them, from rows and not from rewards."""
+        if self.data.buckets == 1:
+            return self
+        if self.model is not None:
+            net_shapes(getattr(self.model, "net", None), self.data.buckets)
+        if self.objective.name in ROWS:
+            raise ValueError(f"leave data.buckets out: the objective {self.objective.name!r} learns from squares")
+        if self.train.compile != "off":
+            raise ValueError(f"set train.compile = 'off', for data.buckets has {self.data.buckets} shapes")
+        return self
 
     @model_validator(mode="after")
     def rows_fit_context(self) -> "Recipe":

@@ -22,6 +22,7 @@ from makar.data.steps import record_of
 from makar.data.store import Count
 from makar.data.subject import SubjectRows, Told, subject_pictures
 from makar.engine.run import Engine
+from makar.families.settings import square
 from makar.nets.lora import BASE, adapters_of, plain_state
 from makar.recipes.images import ImageRows
 from makar.recipes.latents import check_codec
@@ -119,7 +120,7 @@ def prior_pictures(
     Raises:
         UserError: The model cannot be asked so.
     """
-    settings = parse(model.family.settings, {**model.generation, **sample}, "[sample]")
+    settings = square(parse(model.family.settings, {**model.generation, **sample}, "[sample]"))
     plain = settings.model_dump(mode="json")
     net: Any = model.config.net  # pyright: ignore[reportAttributeAccessIssue]: of this family
     codec = model.parts.get("codec")

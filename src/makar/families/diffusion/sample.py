@@ -4,12 +4,13 @@ A row's whole story is in the state's tensors, so rows with other samplers, step
 leave. All of a row's noise comes from its request's seed, whatever stands beside it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Any
 
 import torch
-from jaxtyping import Float
+import torch.nn.functional as F
+from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
@@ -34,7 +35,7 @@ from makar.families.diffusion.denoise import (
 from makar.families.diffusion.path import levels_of
 from makar.families.diffusion.samplers import SAMPLERS, Trail, advance, begin
 from makar.families.diffusion.settings import DiffusionSettings
-from makar.families.diffusion.wish import Wish, codec_of, guidance_scale, understood
+from makar.families.diffusion.wish import Wish, codec_of, guidance_scale, places_of, understood
 from makar.families.diffusion.words import captions_of
 from makar.families.settings import settings_of
 from makar.nets.mmdit_config import MMDiTConfig
@@ -43,6 +44,9 @@ CODES = tuple(SAMPLERS)
 """A row's sampler is in its state as a number."""
 
 TRAIL = ("x", "levels", "at", "past", "before")
+
+DRAWN = ("x", "past", "before", "known", "mask", "small", "control")
+"""Leaves whose last two dimensions are a picture's: a row with a smaller picture has zeros behind it."""
 
 
 class DiffusionSampler:
@@ -53,35 +57,43 @@ class DiffusionSampler:
     (white where it is made anew), "small" (a picture to make large) and "control" (what a net that is shown something
     shall be shown). A chunk's `data` is a picture of Pillow: the
     finished one, or a preview of what the net expects; `info` says the step, and of how many. With a part "codec" all
-    happens in its latents, and only what is given and shown are pictures.
+    happens in its latents, and only what is given and shown are pictures. Rows of several sizes may stand together:
+    those of one size take their steps together.
     """
 
     def start(self, model: Model[Net], requests: Sequence[Request]) -> State:
         """Give each row its noise.
 
         Raises:
-            UserError: A class or a text that the net does not know, a picture of another size, guidance without either.
+            UserError: A class or a text that the net does not know, a size that it cannot make, a picture of another
+                size, guidance without class or text.
         """
         config, device = config_of(model), model.device
         settings = [settings_of(model, request, DiffusionSettings) for request in requests]
         wishes = [understood(model, *asked) for asked in zip(requests, settings, strict=True)]
         levels = [ways(config, each, wish) for each, wish in zip(settings, wishes, strict=True)]
-        shape = (config.net.in_channels, config.net.sample_size, config.net.sample_size)
+        sizes = [places_of(model, each) for each in settings]
+        shapes = [(config.net.in_channels, *size) for size in sizes]
         begun = [
             (0 if wish.image is None else wish.image) + way[0] * noise_of(request.seed, 0, shape)
-            for request, wish, way in zip(requests, wishes, levels, strict=True)
+            for request, wish, way, shape in zip(requests, wishes, levels, shapes, strict=True)
         ]
-        trail = begin(torch.stack(begun), pad_sequence(levels, batch_first=True))
+        trail = begin(side_by_side(begun), pad_sequence(levels, batch_first=True))
         scales = [guidance_scale(model, each, wish) for each, wish in zip(settings, wishes, strict=True)]
         lows, highs = zip(*(each.guidance_interval for each in settings), strict=True)
+        none, known = [torch.zeros(shape) for shape in shapes], [wish.image for wish in wishes]
+        masks = [
+            torch.ones(1, *size) if wish.mask is None else wish.mask for wish, size in zip(wishes, sizes, strict=True)
+        ]
         state = {
             **{name: getattr(trail, name) for name in TRAIL},
             "sampler": torch.tensor([CODES.index(each.sampler) for each in settings]),
             "stream": torch.tensor([key_of(request.seed, "steps") >> 1 for request in requests]),
+            "size": torch.tensor(sizes),
             "label": torch.tensor([wish.label for wish in wishes]),
-            "known": torch.stack([torch.zeros(shape) if wish.image is None else wish.image for wish in wishes]),
-            "mask": torch.stack([torch.ones(1, *shape[1:]) if wish.mask is None else wish.mask for wish in wishes]),
-            "small": torch.stack([torch.zeros(shape) if wish.small is None else wish.small for wish in wishes]),
+            "known": side_by_side(known, none),
+            "mask": side_by_side(masks),
+            "small": side_by_side([wish.small for wish in wishes], none),
             "factor": torch.tensor([wish.factor for wish in wishes]),
             "tile": torch.tensor([each.tile for each in settings]),
             "scale": torch.tensor(scales),
@@ -90,23 +102,47 @@ class DiffusionSampler:
             "rescale": torch.tensor([each.guidance_rescale for each in settings]),
             "previews": torch.tensor([each.previews for each in settings]),
             **read(model, wishes),
-            **looked(model, wishes, settings),
+            **looked(model, wishes, settings, sizes),
         }
         return {name: leaf.to(device) for name, leaf in state.items()}
 
     def step(self, model: Model[Net], state: State) -> tuple[State, list[Chunk]]:
         """One step of each row's own sampler."""
-        codes = state["sampler"].tolist()
-        if len(set(codes)) == 1:
-            moved, said = stepped(model, state, CODES[codes[0]])
-        else:
-            moved, said = {name: leaf.clone() for name, leaf in state.items()}, torch.zeros_like(state["x"])
-            for code in sorted(set(codes)):
-                rows = (state["sampler"] == code).nonzero().squeeze(1)
-                part, said[rows] = stepped(model, {name: leaf[rows] for name, leaf in state.items()}, CODES[code])
-                for name, leaf in part.items():
-                    moved[name][rows] = leaf
+        groups = list(alike(torch.cat((state["size"], state["sampler"][:, None]), 1)))
+        if len(groups) == 1:
+            (high, wide, code), _ = groups[0]
+            moved, said = stepped(model, cut(state, high, wide), CODES[code])
+            return moved, shown(model, moved, said)
+        moved, said = {name: leaf.clone() for name, leaf in state.items()}, torch.zeros_like(state["x"])
+        for (high, wide, code), rows in groups:
+            part = cut({name: leaf[rows] for name, leaf in state.items()}, high, wide)
+            part, said[..., :high, :wide][rows] = stepped(model, part, CODES[code])
+            for name, leaf in cut(moved, high, wide).items():
+                leaf[rows] = part[name]
         return moved, shown(model, moved, said)
+
+
+def side_by_side(pictures: Sequence[Tensor | None], instead: Sequence[Tensor] = ()) -> Tensor:
+    """Pictures as rows, as large as the largest: zeros stand behind a smaller one.
+
+    Args:
+        pictures: Of any sizes.
+        instead: What stands for one that is not there.
+    """
+    found = [picture if picture is not None else instead[row] for row, picture in enumerate(pictures)]
+    high, wide = (max(picture.shape[side] for picture in found) for side in (1, 2))
+    return torch.stack([F.pad(each, (0, wide - each.shape[2], 0, high - each.shape[1])) for each in found])
+
+
+def alike(keys: Int[Tensor, "rows parts"]) -> Iterator[tuple[list[int], Tensor]]:
+    """Each key, the least first, and the rows that have it."""
+    for key in sorted({tuple(row) for row in keys.tolist()}):
+        yield list(key), (keys == keys.new_tensor(key)).all(1).nonzero().squeeze(1)
+
+
+def cut(state: State, high: int, wide: int) -> State:
+    """The state of rows of one size, without what stands behind their pictures; the very memory of the state."""
+    return {name: leaf[..., :high, :wide] if name in DRAWN else leaf for name, leaf in state.items()}
 
 
 def stepped(model: Model[Net], state: State, name: str) -> tuple[State, Tensor]:
@@ -143,16 +179,20 @@ def read(model: Model[Net], wishes: Sequence[Wish]) -> State:
     return dict(zip(leaves, (*told, *instead), strict=True))
 
 
-def looked(model: Model[Net], wishes: Sequence[Wish], settings: Sequence[DiffusionSettings]) -> State:
+def looked(
+    model: Model[Net],
+    wishes: Sequence[Wish],
+    settings: Sequence[DiffusionSettings],
+    sizes: Sequence[tuple[int, int]],
+) -> State:
     """The leaves of a state that hold what is shown, where the net is shown something."""
     net = config_of(model).net
     if control_in(model) is None or not isinstance(net, MMDiTConfig):
         return {}
-    nothing = torch.zeros(net.control_channels, net.sample_size, net.sample_size)
-    seen = [nothing if wish.control is None else wish.control for wish in wishes]
+    nothing = [torch.zeros(net.control_channels, *size) for size in sizes]
     pairs = zip(wishes, settings, strict=True)
     scales = [0.0 if wish.control is None else each.control_scale for wish, each in pairs]
-    return {"control": torch.stack(seen), "shown": torch.tensor(scales)}
+    return {"control": side_by_side([wish.control for wish in wishes], nothing), "shown": torch.tensor(scales)}
 
 
 def told_in(model: Model[Net], state: State) -> tuple[Told, Told]:
@@ -171,11 +211,14 @@ def shown(model: Model[Net], state: State, said: Tensor) -> list[Chunk]:
     ended = at == totals
     due = ended | ((state["previews"] > 0) & (at % state["previews"].clamp(min=1) == 0))
     seen = torch.where(ended[:, None, None, None], state["x"], said)[due]
-    pictures = iter(pictures_of(model, seen))
+    pictures: dict[int, Any] = {}
+    for (high, wide), rows in alike(state["size"][due]):
+        pictures |= zip(rows.tolist(), pictures_of(model, seen[rows, :, :high, :wide]), strict=True)
+    made = iter(pictures[row] for row in range(len(seen)))
     chunks: list[Chunk] = []
     for row, (step, total, show) in enumerate(zip(at.tolist(), totals.tolist(), due.tolist(), strict=True)):
         info, done = {"step": step, "steps": total}, step == total
-        picture = next(pictures) if show else None
+        picture = next(made) if show else None
         chunks.append(Chunk(row, picture, done=done, reason="stop" if done else None, info=info))
     return chunks
 
@@ -202,7 +245,7 @@ def fresh(state: State) -> Tensor:
 
 def shifts(state: State) -> Tensor:
     """How far each row that shall have no edge is moved on at this step."""
-    side, streams, at = state["x"].shape[2], state["stream"].tolist(), state["at"].tolist()
+    side, streams, at = max(state["x"].shape[2:]), state["stream"].tolist(), state["at"].tolist()
     rows = [Rng(stream, 1 + step, torch.zeros(1, dtype=torch.int64)) for stream, step in zip(streams, at, strict=True)]
     return torch.cat([row.integers("shift", side, 2) for row in rows]) * state["tile"].cpu()[:, None]
 

@@ -75,6 +75,8 @@ class DiffusionSettings(Config):
         control_scale: How much counts what a prompt shows, for a model that is shown something.
         strength: With a picture in the prompt, how far back towards noise it goes before it is made anew.
         tile: Make opposite sides fit, for a texture that repeats.
+        height: Of the picture, in pixels, for a model that reads: a whole number of its patches; the net's if left out.
+        width: The same.
         previews: Show what the net expects after every so many steps; 0 for never.
     """
 
@@ -88,6 +90,8 @@ class DiffusionSettings(Config):
     control_scale: float = Field(1.0, ge=0)
     strength: float = Field(0.8, gt=0, le=1)
     tile: bool = False
+    height: int | None = Field(None, ge=1, exclude_if=lambda height: height is None)
+    width: int | None = Field(None, ge=1, exclude_if=lambda width: width is None)
     previews: int = Field(0, ge=0)
 
     @model_validator(mode="after")

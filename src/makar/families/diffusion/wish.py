@@ -14,7 +14,8 @@ from makar.families.diffusion.caption import reads
 from makar.families.diffusion.control import around, control_in, encoded
 from makar.families.diffusion.denoise import Net, config_of, null_label
 from makar.families.diffusion.settings import DiffusionSettings
-from makar.families.pictures import fitting, label_of, parts_of
+from makar.families.pictures import label_of, parts_of
+from makar.nets.mmdit_config import MMDiTConfig
 
 PARTS = ("label", "text", "negative", "image", "mask", "small", "control")
 """Of a prompt."""
@@ -59,6 +60,33 @@ def codec_of(model: Model[Net]) -> LatentCodec | None:
     raise ModelError("this codec makes no latents", value=type(codec).__name__, fix="give the model an autoencoder")
 
 
+def places_of(model: Model[Net], settings: DiffusionSettings) -> tuple[int, int]:
+    """Height and width of what the net works on, for a picture of the size that is asked for.
+
+    Raises:
+        InputError: The net makes squares alone, or has no positions for it.
+    """
+    net, codec = config_of(model).net, codec_of(model)
+    factor = 1 if codec is None else codec.factor
+    own = net.sample_size * factor
+    asked = {"height": settings.height or own, "width": settings.width or own}
+    if set(asked.values()) == {own}:
+        return net.sample_size, net.sample_size
+    if not isinstance(net, MMDiTConfig):
+        value, fix = "{width}x{height}".format_map(asked), f"leave height and width out: its pictures are {own}x{own}"
+        raise InputError("only a model that reads makes pictures of other shapes", value=value, fix=fix)
+    step = net.patch_size * factor
+    most = net.pos_embed_max_size * step
+    for name, side in asked.items():
+        near = min(max(step, (2 * side + step) // (2 * step) * step), most)
+        if side > most:
+            raise InputError("the net has no positions for this side", where=name, value=side, fix=f"set it to {most}")
+        if side % step:
+            what, fix = f"a side is a whole number of patches of {step} pixels", f"set it to {near}"
+            raise InputError(what, where=name, value=side, fix=fix)
+    return asked["height"] // factor, asked["width"] // factor
+
+
 def guidance_scale(model: Model[Net], settings: DiffusionSettings, wish: Wish) -> float:
     """How much a row is guided.
 
@@ -90,24 +118,42 @@ def understood(model: Model[Net], request: Request, settings: DiffusionSettings)
     config, codec = config_of(model), codec_of(model)
     net, given = config.net, parts_of(request.prompt, PARTS)
     channels, factor = (net.in_channels, 1) if codec is None else (codec.channels, codec.factor)
-    side = net.sample_size * factor
+    high, wide = (side * factor for side in places_of(model, settings))
     wish = said(model, given.get("label", given.get("text")), given.get("negative", settings.negative))
     image = mask = None
     if "image" in given:
-        image = fitting(given["image"], channels, side)
+        image = fitted(model, given["image"], channels, (high, wide))
         wish = replace(wish, image=image if codec is None else codec.moments(image[None])[0][0].cpu())
     if "mask" in given:
         if wish.image is None:
             raise InputError("a mask without its picture", fix='give "image" too')
-        mask = (fitting(given["mask"], 1, side, "mask") > 0).float()
+        mask = (fitted(model, given["mask"], 1, (high, wide), "mask") > 0).float()
         wish = replace(wish, mask=F.max_pool2d(mask, factor))  # a place is made anew where any of its pixels is
-    picture = None if "control" not in given else fitting(given["control"], channels, side, "control picture")
+    picture = None
+    if "control" in given:
+        picture = fitted(model, given["control"], channels, (high, wide), "control picture")
     wish = replace(wish, control=shown(model, picture, image, mask))
     if "small" in given:
         if codec is not None:
             raise InputError("a model of latents makes no small picture large", fix="take a model of pixels")
-        wish = enlarged(wish, to_values(given["small"], channels), side)
+        wish = enlarged(wish, to_values(given["small"], channels), (high, wide))
     return wish
+
+
+def fitted(
+    model: Model[Net], picture: Any, channels: int, shape: tuple[int, int], name: str = "picture"
+) -> Float[Tensor, "channels high wide"]:
+    """A picture or a mask of the size that is asked for, as values in -1 to 1.
+
+    Raises:
+        InputError: It is no picture, or one of another size.
+    """
+    values = to_values(picture, channels)
+    high, wide = values.shape[1:]
+    if (high, wide) != shape:
+        fix = f"make it {shape[1]}x{shape[0]}" + (f", or set height={high} and width={wide}" if reads(model) else "")
+        raise InputError(f"the {name} has another size than the model's", value=f"{wide}x{high}", fix=fix)
+    return values
 
 
 def shown(model: Model[Net], picture: Tensor | None, image: Tensor | None, mask: Tensor | None) -> Tensor | None:
@@ -153,14 +199,16 @@ def said(model: Model[Net], asked: Any, negative: Any) -> Wish:
     return Wish(0, asked is not None or bool(negative), text=asked, negative=negative or None)
 
 
-def enlarged(wish: Wish, small: Tensor, side: int) -> Wish:
+def enlarged(wish: Wish, small: Tensor, shape: tuple[int, int]) -> Wish:
     """A wish for a picture that is another one made large.
 
     Raises:
-        InputError: The small one's side does not divide the model's.
+        InputError: The small one's sides do not divide those that are asked for.
     """
-    cell = side // max(1, small.shape[1])
-    if small.shape[1] != small.shape[2] or cell < 2 or cell * small.shape[1] != side:  # noqa: PLR2004
-        size, fix = f"{small.shape[2]}x{small.shape[1]}", f"make it a square whose side divides {side}"
+    cell = shape[0] // max(1, small.shape[1])
+    if cell < 2 or (cell * small.shape[1], cell * small.shape[2]) != shape:  # noqa: PLR2004
+        size, fix = f"{small.shape[2]}x{small.shape[1]}", f"make it a square whose side divides {shape[0]}"
+        if shape[0] != shape[1]:
+            fix = f"make it {shape[1]}x{shape[0]} divided by a whole number"
         raise InputError("the small picture does not fit into the model's", value=size, fix=fix)
     return replace(wish, small=small.repeat_interleave(cell, 1).repeat_interleave(cell, 2), factor=cell)
