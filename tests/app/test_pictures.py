@@ -7,6 +7,7 @@ import torch
 from PIL import ExifTags, Image
 
 from makar.app import api
+from makar.app.api.models import requests
 from makar.app.pictures import opened
 from makar.core.errors import InputError
 from makar.core.nouns import Model
@@ -101,8 +102,8 @@ def test_a_class_may_be_a_number_and_none_of_them_is_no_class(painter):
     named = [answer.data.tobytes() for answer in api.generate(painter, ["cat", "dog"])]
     assert [answer.data.tobytes() for answer in api.generate(painter, [0, 1])] == named
     model = api.load(painter)
-    assert [each.prompt for each in api.requests(model, 0, 1, 0, settings={})] == [0]
-    assert [each.prompt for each in api.requests(model, ["", 0, 1], 1, 0, settings={})] == [None, 0, 1]
+    assert [each.prompt for each in requests(model, 0, 1, 0, settings={})] == [0]
+    assert [each.prompt for each in requests(model, ["", 0, 1], 1, 0, settings={})] == [None, 0, 1]
 
 
 def test_nobody_is_asked_to_choose_between_pictures_of_what_the_model_does_not_know(painter, place, call):
