@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from makar.core.errors import RecipeError
+from makar.core.errors import InputError, RecipeError
 from makar.core.files import seal_of
 from makar.core.nouns import LatentCodec, Source, TextEncoder
 from makar.core.random import key_of
@@ -165,9 +165,13 @@ def in_shapes(
     A shape with too few pictures to train on is given up, and its pictures go to the nearest that is left.
 
     Raises:
-        InputError: A split has no picture that is large enough for its shape.
+        InputError: The dataset holds squares, or a split has no picture that is large enough for its shape.
     """
-    enlarge = dataset.manifest.options.pictures.fit == "pad"
+    stored = dataset.manifest.options.pictures
+    if stored.size is not None:
+        fix = "collect without a size, or leave data.buckets out"
+        raise InputError("its pictures are stored as squares", where=dataset.path, value=stored.size, fix=fix)
+    enlarge = stored.fit == "pad"
     sizes = {split: kept_sizes(dataset, split, say=say) for split in SPLITS}
     shapes, folded = filled(sizes["train"], shapes, least, enlarge=enlarge)
     for (high, wide), count in folded.items():
