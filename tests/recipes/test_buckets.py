@@ -187,7 +187,7 @@ pooled_projection_dim = 8
 steps = 12
 batch_size = 4
 micro_batch_size = 3
-checkpoint_steps = 2
+checkpoint_steps = 4
 precision = "fp32"
 optimizer = {{ learning_rate = 0.01 }}
 [watch]
