@@ -1,18 +1,17 @@
 """A picture made again, from the file that says how it was made."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from makar.core.errors import InputError
 from makar.core.files import sha256
+from makar.core.say import Say
 
 if TYPE_CHECKING:
     from makar.core.nouns import Model
     from makar.recipes.provenance import Provenance
-
-Say = Callable[[str], None]
 
 FILES = ("image", "towards", "mask", "control")
 """Parts of a prompt that are files."""

@@ -1,6 +1,6 @@
 """How unusual a picture is: the share of pictures never seen that a model finds likelier."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,6 +10,7 @@ from torch import Tensor
 
 from makar.core.errors import InputError
 from makar.core.random import Rng
+from makar.core.say import Say
 
 if TYPE_CHECKING:
     from makar.core.nouns import Model
@@ -34,7 +35,7 @@ class Score:
     rarer: float
 
 
-def score(model: "Model[Any]", files: Sequence[Path], dataset: "Dataset", *, say: Callable[[str], None]) -> list[Score]:
+def score(model: "Model[Any]", files: Sequence[Path], dataset: "Dataset", *, say: Say) -> list[Score]:
     """Judge pictures.
 
     Args:

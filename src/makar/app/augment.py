@@ -1,7 +1,7 @@
 """More pictures of the same kinds: what lies between two pictures of a class, for a dataset that is too small."""
 
 import io
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -11,6 +11,7 @@ import numpy as np
 
 from makar.core.errors import InputError
 from makar.core.random import numpy_rng
+from makar.core.say import Say
 
 if TYPE_CHECKING:
     from makar.core.nouns import Model
@@ -48,7 +49,7 @@ class Plan:
 
 
 def augment(
-    model: "Model[Any]", dataset: "Dataset", out: Path, *, factor: int, seed: int, name: str, say: Callable[[str], None]
+    model: "Model[Any]", dataset: "Dataset", out: Path, *, factor: int, seed: int, name: str, say: Say
 ) -> "Manifest":
     """A new dataset with `factor` times the training pictures; those that are new were made by a model.
 

@@ -22,12 +22,11 @@ from makar.core.errors import InputError, ModelError, UserError
 from makar.core.files import write_atomic
 from makar.core.messages import Message, fault_in, pictures_in
 from makar.core.nouns import Model, Request
+from makar.core.say import Say
 from makar.data.chats import Unfit, as_line, messages_of
 from makar.data.talks import picture_of
 from makar.engine.run import Engine
 from makar.recipes.load import toml_value
-
-Say = Callable[[str], None]
 
 BLOCK = '"""'
 """A line of nothing else begins and ends what is said in several lines."""

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from makar.align.choices import Choice, add_choice, chosen_already, now, read_choices, snapshot
 from makar.core.errors import InputError
 from makar.core.files import sha256
+from makar.core.say import Say
 
 if TYPE_CHECKING:
     from makar.core.nouns import Model
@@ -22,7 +23,6 @@ TRIES = 4
 """Further seeds that are tried where two answers are equal."""
 
 Ask = Callable[[str], str]
-Say = Callable[[str], None]
 
 
 def on_terminal(question: str) -> str:

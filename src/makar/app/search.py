@@ -1,12 +1,13 @@
 """Pictures of a dataset that fit a text or another picture, and where all of them lie in a CLIP's space."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from makar.core.errors import InputError, ModelError
 from makar.core.files import file_atomic
+from makar.core.say import Say
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -65,7 +66,7 @@ def search(
     *,
     count: int,
     out: Path | None,
-    say: Callable[[str], None],
+    say: Say,
 ) -> list[Found]:
     """Find the pictures that fit best; see `api.search`."""
     import torch
@@ -114,7 +115,7 @@ def open_dataset(place: Path) -> "Dataset":
     return dataset
 
 
-def embedded(model: "Model[Any]", dataset: "Dataset", say: Callable[[str], None]) -> Embedded:
+def embedded(model: "Model[Any]", dataset: "Dataset", say: Say) -> Embedded:
     """All pictures of a dataset in the space of a model, as those that it was trained on were brought to its size."""
     import torch
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from makar.core.config import Config
 from makar.core.errors import InputError
 from makar.core.files import write_atomic
+from makar.core.say import Say, silent
 
 if TYPE_CHECKING:  # imports torch, which a command that only prints has no need of
     from makar.core.nouns import Chunk
@@ -22,8 +23,6 @@ if TYPE_CHECKING:  # imports torch, which a command that only prints has no need
     from makar.train.metrics import Progress
 
     Show = Callable[[Progress], None]
-
-Say = Callable[[str], None]
 
 EVERY = 10.0
 """Seconds between lines of progress where stderr is a file or a pipe."""
@@ -33,10 +32,6 @@ CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 BETWEEN = "\n---\n"
 """What stands between two answers."""
-
-
-def silent(line: str) -> None:  # noqa: ARG001
-    """Say nothing."""
 
 
 def loud(line: str) -> None:

@@ -3,7 +3,7 @@
 Paper: SDXL, arXiv 2307.01952, section 2.3.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Protocol, final
 
@@ -13,6 +13,7 @@ from jaxtyping import Int64
 from makar.core.files import folder_atomic, seal_of
 from makar.core.nouns import Batch, Source
 from makar.core.random import numpy_rng
+from makar.core.say import Say
 from makar.data.dataset import Dataset
 from makar.data.hashed import HashedFile, check_files, read_meta, write_meta
 from makar.data.pictures import size_in
@@ -80,7 +81,7 @@ class Buckets:
         return numpy_rng(self.seed, "shapes", epoch).permutation(np.repeat(np.arange(len(counts)), counts))
 
 
-def kept_sizes(dataset: Dataset, split: str, *, say: Callable[[str], None]) -> Int64[np.ndarray, "pictures 2"]:
+def kept_sizes(dataset: Dataset, split: str, *, say: Say) -> Int64[np.ndarray, "pictures 2"]:
     """Height and width of each picture of a split, in the dataset's folder: looked up once.
 
     Args:

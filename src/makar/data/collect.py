@@ -2,12 +2,13 @@
 
 import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from makar.core.errors import InputError, RunError
 from makar.core.files import lock, mending, read_json, sync, write_json
+from makar.core.say import Say, silent
 from makar.data.census import kind_of_sources
 from makar.data.config import CollectOptions
 from makar.data.dataset import Dataset
@@ -17,15 +18,11 @@ from makar.data.steps import Work, build, record_of
 from makar.data.store import Count, Manifest
 
 
-def silent(_: str) -> None:
-    """Say nothing."""
-
-
 def collect(
     sources: Sequence[str],
     out: Path,
     options: CollectOptions = CollectOptions(),  # noqa: B008
-    say: Callable[[str], None] = silent,
+    say: Say = silent,
 ) -> Manifest:
     """Sources to a dataset folder. The same call continues an interrupted one, with the same result.
 
@@ -81,7 +78,7 @@ def same(out: Path, plan: dict[str, Any]) -> Manifest:
     return manifest
 
 
-def resume(work: Path, plan: dict[str, Any], say: Callable[[str], None]) -> None:
+def resume(work: Path, plan: dict[str, Any], say: Say) -> None:
     """Keep what an interrupted run of the same plan has finished, and nothing else."""
     if (work / "plan.json").exists() and read_json(work / "plan.json") == plan:
         say("continuing an interrupted collection")

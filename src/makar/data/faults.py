@@ -1,10 +1,10 @@
 """What could not be read: told while it happens, counted for the manifest, and listed for who wants to mend it."""
 
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from makar.core.say import Say
 from makar.data.document import Fault
 from makar.data.store import Count, plain
 
@@ -21,7 +21,7 @@ class Faults:
         lists: Whether they are listed too, which takes memory until they are taken.
     """
 
-    say: Callable[[str], None]
+    say: Say
     lists: bool = False
     told: Counter[str] = field(default_factory=Counter[str])
     counts: dict[str, Count] = field(default_factory=dict[str, Count])

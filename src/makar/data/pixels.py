@@ -6,7 +6,7 @@ of itself).
 """
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack
 from functools import cached_property
 from pathlib import Path
@@ -22,6 +22,7 @@ from makar.core.errors import InputError
 from makar.core.files import folder_atomic, read_json, seal_of
 from makar.core.nouns import Batch
 from makar.core.random import Rng
+from makar.core.say import Say
 from makar.data.config import Augment, PictureOptions
 from makar.data.dataset import Dataset
 from makar.data.document import Fault
@@ -178,7 +179,7 @@ def kept_pixels(
     channels: Literal[1, 3],
     *,
     captioned: bool = False,
-    say: Callable[[str], None],
+    say: Say,
 ) -> PixelShards:
     """The pixels of a split in the dataset's folder, decoded once for each size or shape.
 

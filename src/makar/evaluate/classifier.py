@@ -1,6 +1,5 @@
 """A classifier of a dataset's own pictures, trained once and kept beside them: what pictures are measured with."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -9,6 +8,7 @@ from torch.nn import functional as F
 from makar.core.config import Config
 from makar.core.nouns import Batch, Loss, Model, Source
 from makar.core.random import Rng
+from makar.core.say import Say
 from makar.data.config import Augment
 from makar.data.dataset import Dataset
 from makar.data.pixels import Pixels, PixelShards
@@ -84,7 +84,7 @@ def shape(config: ClassifierConfig) -> tuple[int, int, int]:
 CLASSIFIER = measuring("classifier", ClassifierConfig, build, shape=shape, learns=Classify, tiny=tiny)
 
 
-def classifier_of(dataset: Dataset, train: PixelShards, say: Callable[[str], None]) -> Model[PictureClassifier]:
+def classifier_of(dataset: Dataset, train: PixelShards, say: Say) -> Model[PictureClassifier]:
     """The dataset's own classifier for pictures of a size, trained at the first call; a killed training goes on.
 
     Args:

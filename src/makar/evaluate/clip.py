@@ -8,6 +8,7 @@ import torch
 
 from makar.core.errors import InputError
 from makar.core.nouns import Model
+from makar.core.say import Say
 from makar.data.dataset import Dataset
 from makar.data.fetch import fetch
 from makar.data.pixels import PixelShards, kept_pixels
@@ -20,7 +21,6 @@ from makar.evaluate.report import Report, Section
 from makar.evaluate.retrieval import (
     OPTIONS,
     ROWS,
-    Say,
     Told,
     Vectors,
     named_section,

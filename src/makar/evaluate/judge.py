@@ -4,7 +4,7 @@ It is trained on scenes of its own, of seen and of held-out combinations alike, 
 knows. What it passes that it should not is measured beside how often it is right.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import final
 
@@ -17,6 +17,7 @@ from torch.nn import functional as F
 from makar.core.config import Config
 from makar.core.nouns import Batch, Loss, Model, Source
 from makar.core.random import Rng, key_of, numpy_rng
+from makar.core.say import Say
 from makar.data.packages import cache
 from makar.data.scene_drawing import Sprites, draw
 from makar.data.scene_faults import FAULTS, looks
@@ -164,7 +165,7 @@ def shape(config: JudgeConfig) -> tuple[int, int, int]:  # noqa: ARG001
 JUDGE = measuring("judge", JudgeConfig, build, shape=shape, learns=JudgeLoss, tiny=tiny)
 
 
-def judge_of(sprites: Sprites, say: Callable[[str], None], *, steps: int = STEPS) -> Model[PictureJudge]:
+def judge_of(sprites: Sprites, say: Say, *, steps: int = STEPS) -> Model[PictureJudge]:
     """The judge of scenes of an emoji set, trained at the first call; a killed training goes on.
 
     Args:

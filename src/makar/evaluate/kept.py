@@ -13,6 +13,7 @@ from makar.core.errors import UserError
 from makar.core.files import folder_atomic, lock, read_json, seal_of, write_json
 from makar.core.nouns import Cost, Family, Folder, Model, Objective, Source
 from makar.core.random import key_of
+from makar.core.say import Say
 from makar.core.tensors import check_shapes, load_tensors, save_tensors
 from makar.nets.counting import counted
 from makar.train.config import Cosine, Optimizer, TrainConfig
@@ -83,7 +84,7 @@ def kept(
     knows: Mapping[str, Any],
     steps: int,
     batch_size: int,
-    say: Callable[[str], None],
+    say: Say,
 ) -> Model[Any]:
     """The net of a config, trained at the first call; a killed training goes on.
 

@@ -5,6 +5,7 @@ from typing import Any
 
 from makar.core.errors import InputError, ModelError
 from makar.core.nouns import Model
+from makar.core.say import Say
 from makar.data.dataset import Dataset
 from makar.evaluate.config import KINDS, EvaluateOptions, MeasuredSuite, Suite
 from makar.evaluate.held import fitting, measurable
@@ -12,7 +13,7 @@ from makar.evaluate.modes import modes_section
 from makar.evaluate.picture_likelihood import can_score, picture_likelihood_section
 from makar.evaluate.picture_returned import reconstruction_section
 from makar.evaluate.picture_suites import agreement_section, copies_section, fidelity_section, samples_sheet
-from makar.evaluate.pictures import PictureMaterial, Say
+from makar.evaluate.pictures import PictureMaterial
 from makar.evaluate.report import Report, Section
 
 MADE: frozenset[MeasuredSuite] = frozenset(("fidelity", "agreement", "copies", "modes"))

@@ -1,6 +1,6 @@
 """What the suites of pictures measure: what a model makes, real pictures beside it, and a network to compare them."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -15,6 +15,7 @@ from makar.codecs.pixels import MODES
 from makar.core.config import parse
 from makar.core.errors import InputError, ModelError
 from makar.core.nouns import Model, Request
+from makar.core.say import Say
 from makar.data.dataset import Dataset
 from makar.data.pixels import PixelShards, kept_pixels
 from makar.engine.run import Answer, Engine
@@ -23,8 +24,6 @@ from makar.evaluate.config import EvaluateOptions
 from makar.evaluate.features import FeatureNetwork, own, torchscript, values_of
 from makar.families.settings import square
 from makar.nets.classifier import PictureClassifier
-
-Say = Callable[[str], None]
 
 SAMPLES = 2000
 """Pictures that a model makes, if the options do not say."""

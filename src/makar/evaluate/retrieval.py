@@ -1,6 +1,6 @@
 """Pictures and texts that find each other, and pictures named by what a model was never trained to name."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -11,6 +11,7 @@ from torch import Tensor
 
 from makar.core.nouns import Model
 from makar.core.random import key_of, numpy_rng
+from makar.core.say import Say
 from makar.data.scene_drawing import Sprites
 from makar.data.scene_things import ACCESSORIES, ATTRIBUTES, COLOURS, COUNTS, PLACES, POSITIONS, SUBJECTS, Scene
 from makar.data.scene_words import PHRASINGS, tell
@@ -22,7 +23,6 @@ from makar.families.clip.sample import AT_ONCE, text_vectors, token_vectors
 from makar.families.clip.score import seen
 from makar.measure.retrieval import by_luck, chance, clip_score, ranks
 
-Say = Callable[[str], None]
 Vectors = Float[Tensor, "rows dims"]
 
 ROWS = 1000

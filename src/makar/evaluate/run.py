@@ -6,6 +6,7 @@ from typing import Any
 
 from makar.core.errors import InputError
 from makar.core.nouns import Model
+from makar.core.say import Say
 from makar.data.dataset import Dataset
 from makar.evaluate.answers import exchanges, sections, training_answers
 from makar.evaluate.asking import ask
@@ -17,7 +18,7 @@ from makar.evaluate.picture_report import evaluate_pictures
 from makar.evaluate.report import Report, Section
 from makar.evaluate.scenes import evaluate_scenes
 from makar.evaluate.sights import evaluate_sights
-from makar.evaluate.suites import SUITES, Material, Say, check_reads_text
+from makar.evaluate.suites import SUITES, Material, check_reads_text
 from makar.measure.pronounce import dictionary
 
 SHOWN = 3

@@ -13,6 +13,7 @@ from makar.core.config import Config, parse
 from makar.core.errors import InputError, ModelError
 from makar.core.nouns import Model, Request, TextEncoder
 from makar.core.random import key_of, numpy_rng
+from makar.core.say import Say
 from makar.data.fetch import fetch
 from makar.data.scene_drawing import EMOJI, Sprites, draw, sprites_of
 from makar.data.scene_things import Scene
@@ -23,7 +24,7 @@ from makar.evaluate.config import EvaluateOptions
 from makar.evaluate.features import FeatureNetwork
 from makar.evaluate.judge import ANSWERS, UNKNOWN, Verdicts, judge_of, judged, wanted_of
 from makar.evaluate.picture_suites import sheet
-from makar.evaluate.pictures import TOGETHER, Say, bytes_of
+from makar.evaluate.pictures import TOGETHER, bytes_of
 from makar.evaluate.reliability import reliability_section, share, stacked
 from makar.evaluate.report import Figure, Report, Section, Value
 from makar.families.settings import square

@@ -1,6 +1,6 @@
 """What a model says of scenes, beside what they show: exact answers by kind, on seen combinations and on others."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +10,7 @@ from makar.codecs.pixels import to_picture
 from makar.core.config import parse
 from makar.core.errors import InputError
 from makar.core.nouns import Model, Request
+from makar.core.say import Say
 from makar.data.fetch import fetch
 from makar.data.scene_drawing import EMOJI, Sprites, sprites_of
 from makar.data.scene_questions import questions_of
@@ -18,8 +19,6 @@ from makar.engine.run import Engine
 from makar.evaluate.config import EvaluateOptions
 from makar.evaluate.report import Figure, Report, Section
 from makar.evaluate.rows import over_rows
-
-Say = Callable[[str], None]
 
 PARTS: dict[Part, str] = {"seen": "seen", "triple": "of unseen triples", "pair": "of unseen pairs"}
 """Which scenes are asked about, and how they are called."""

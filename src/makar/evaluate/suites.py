@@ -13,6 +13,7 @@ from makar.core.config import parse
 from makar.core.errors import ModelError
 from makar.core.nouns import Model, Request
 from makar.core.random import Rng
+from makar.core.say import Say
 from makar.data.dataset import Dataset
 from makar.engine.run import Engine, eval_mode
 from makar.evaluate.compress import compress
@@ -23,8 +24,6 @@ from makar.evaluate.verbatim import LINE, Verbatim, find_copies, verbatim
 from makar.families.language.config import LanguageConfig
 from makar.measure.text import distinct, lengths, plain_words
 from makar.measure.verse import Verse, shuffled, verse
-
-Say = Callable[[str], None]
 
 SAMPLES = 100
 """What the model writes to each prompt, if the options do not say."""

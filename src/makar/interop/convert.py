@@ -7,6 +7,7 @@ from typing import Any, Literal
 from makar.core.errors import InputError, ModelError
 from makar.core.files import file_atomic, folder_atomic, sha256
 from makar.core.nouns import Model
+from makar.core.say import Say, silent
 from makar.data.fetch import hash_of
 from makar.engine.adapters import base_of, is_adapter, load_adapter, merged, save_adapter
 from makar.engine.load import open_model
@@ -16,7 +17,7 @@ from makar.families.language.family import FAMILY
 from makar.interop.gguf_file import open_gguf
 from makar.interop.gguf_read import read_gguf
 from makar.interop.gguf_write import Precision, write_gguf
-from makar.interop.known import Say, find_model
+from makar.interop.known import find_model
 from makar.interop.lora_files import (
     check_paints,
     lora_file,
@@ -29,10 +30,6 @@ from makar.interop.onnx import write_onnx
 from makar.interop.origin import UNDECLARED, Origin, fresh, keep
 
 Format = Literal["transformers", "gguf", "peft", "diffusers", "kohya", "onnx"]
-
-
-def silent(line: str) -> None:  # noqa: ARG001
-    """Say nothing."""
 
 
 def import_model(name: str | Path, out: Path, *, base: str | Path | None = None, say: Say = silent) -> Path:

@@ -1,10 +1,10 @@
 """Models of the Hugging Face hub, where its client is installed and a network exists."""
 
 import re
-from collections.abc import Callable
 from pathlib import Path
 
 from makar.core.errors import SourceError, UserError
+from makar.core.say import Say
 from makar.interop.origin import UNDECLARED
 
 HUB = "hf:"
@@ -19,7 +19,7 @@ def is_hub_id(name: str) -> bool:
     return name.startswith(HUB) or (ID.fullmatch(name) is not None and not Path(name).parent.exists())
 
 
-def hub_model(name: str, say: Callable[[str], None]) -> Path:
+def hub_model(name: str, say: Say) -> Path:
     """The folder, in the client's own cache, of a model of the hub.
 
     Args:

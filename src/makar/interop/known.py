@@ -6,7 +6,7 @@ person asks `find_model` here for its folder and hands that to the engine, which
 
 import re
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from shutil import copyfileobj
@@ -14,6 +14,7 @@ from shutil import copyfileobj
 from makar.core.config import nearest
 from makar.core.errors import ModelError, SourceError
 from makar.core.files import mending, sha256
+from makar.core.say import Say
 from makar.data.archives import Entry, on_disk, unpack_zip
 from makar.data.document import Fault
 from makar.data.fetch import fetch
@@ -22,8 +23,6 @@ from makar.engine import load
 from makar.interop.gguf_read import read_gguf
 from makar.interop.hub import HUB, hub_model, is_hub_id
 from makar.interop.origin import UNDECLARED, Origin, keep
-
-Say = Callable[[str], None]
 
 PACKAGED = "pypi:"
 

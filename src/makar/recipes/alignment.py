@@ -26,6 +26,7 @@ from makar.core.errors import InputError, RecipeError
 from makar.core.files import sha256
 from makar.core.nouns import Batch, Model, Objective, Source
 from makar.core.random import numpy_rng
+from makar.core.say import Say
 from makar.data.chats import unanswered
 from makar.data.dataset import Dataset
 from makar.data.table import TensorSource
@@ -34,7 +35,7 @@ from makar.recipes.chats import CUT, speaking
 from makar.recipes.manifest import hash_of
 from makar.recipes.recipe import DataConfig, Recipe
 from makar.recipes.run import Run, Workspace
-from makar.recipes.text import Say, counts, open_dataset
+from makar.recipes.text import counts, open_dataset
 from makar.recipes.watches import samples, validation
 from makar.train.config import TrainConfig
 from makar.train.distributed import join

@@ -18,6 +18,7 @@ from makar.align.table import ALGORITHMS, check_options
 from makar.core.config import parse
 from makar.core.errors import InputError, RecipeError
 from makar.core.nouns import Batch, Model, Source
+from makar.core.say import Say
 from makar.data.dataset import Dataset
 from makar.data.table import TensorSource
 from makar.families.diffusion.caption import encoder_of
@@ -29,7 +30,7 @@ from makar.recipes.images import picture_samples, with_classes
 from makar.recipes.picture_judges import Stage, judges, of_dataset, of_scenes, picture_of
 from makar.recipes.recipe import Recipe
 from makar.recipes.run import Run, Workspace
-from makar.recipes.text import Say, counts, open_dataset
+from makar.recipes.text import counts, open_dataset
 from makar.recipes.watches import validation
 from makar.train.distributed import join
 from makar.train.session import Periodic

@@ -1,7 +1,7 @@
 """The one place where everything is handed to everything: a recipe becomes a model, rows, an objective and watches."""
 
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from makar.core.errors import RecipeError
 from makar.core.files import sha256
 from makar.core.nouns import Family, Model, Objective, Source
 from makar.core.random import key_of
+from makar.core.say import Say, silent
 from makar.engine.adapters import merged
 from makar.engine.load import find_model, open_model
 from makar.families.diffusion.control import controlled
@@ -40,13 +41,6 @@ from makar.recipes.walk import WALKS, latent_walk
 from makar.recipes.watches import samples, validation
 from makar.train.config import TrainConfig
 from makar.train.session import Periodic
-
-Say = Callable[[str], None]
-
-
-def silent(line: str) -> None:  # noqa: ARG001
-    """Say nothing."""
-
 
 LOOKS = 10
 """Validations in a run, if the recipe does not say."""

@@ -1,12 +1,12 @@
 """How a model of scenes comes to do what it is asked: attribute by attribute, long before its loss says so."""
 
 import time
-from collections.abc import Callable
 from typing import Any
 
 from makar.core.config import Config
 from makar.core.errors import RecipeError
 from makar.core.nouns import Model, Verdict, Watch
+from makar.core.say import Say
 from makar.data.scene_drawing import Sprites
 from makar.data.scenes import scene_seed
 from makar.evaluate.judge import judge_of, judged
@@ -17,9 +17,7 @@ from makar.recipes.captioned import emoji_of
 from makar.recipes.recipe import Recipe
 
 
-def attribute_watch(
-    sprites: Sprites, settings: Config, *, pictures: int, seed: int, say: Callable[[str], None]
-) -> Watch:
+def attribute_watch(sprites: Sprites, settings: Config, *, pictures: int, seed: int, say: Say) -> Watch:
     """A watch that lets a judge look at what the model makes of requests, half of them for unseen triples.
 
     Args:
@@ -50,7 +48,7 @@ def attribute_watch(
     return look
 
 
-def attributes(recipe: Recipe, model: Model[Any], settings: Config, say: Callable[[str], None]) -> Watch:
+def attributes(recipe: Recipe, model: Model[Any], settings: Config, say: Say) -> Watch:
     """The watch that a recipe of scenes asks for.
 
     Raises:

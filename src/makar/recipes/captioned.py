@@ -11,6 +11,7 @@ from makar.core.errors import InputError, RecipeError
 from makar.core.files import seal_of
 from makar.core.nouns import LatentCodec, Source, TextEncoder
 from makar.core.random import key_of
+from makar.core.say import Say
 from makar.data.buckets import Buckets, Pictures, kept_sizes
 from makar.data.captioned import Captioned, Encode, Encoded, SceneRows
 from makar.data.config import Augment
@@ -31,7 +32,7 @@ from makar.recipes.images import ImageRows, pixels
 from makar.recipes.latents import check_codec, check_variation, latents
 from makar.recipes.recipe import DataConfig
 from makar.recipes.run import Workspace
-from makar.recipes.text import Say, counts, open_dataset
+from makar.recipes.text import counts, open_dataset
 
 SPLITS = ("train", "valid")
 

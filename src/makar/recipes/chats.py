@@ -10,13 +10,14 @@ from makar.codecs.bpe import Bpe
 from makar.codecs.chat import ChatTemplate, chat_ids, end_of_turn, template_of
 from makar.core.errors import InputError, UserError
 from makar.core.nouns import Source
+from makar.core.say import Say
 from makar.data.dataset import Dataset
 from makar.data.tokens import TokenShards, write_tokens
 from makar.data.whole import WholeRows, learned
 from makar.recipes.manifest import hash_of
 from makar.recipes.recipe import DataConfig
 from makar.recipes.run import Workspace
-from makar.recipes.text import Say, counts, open_dataset, tokenizer
+from makar.recipes.text import counts, open_dataset, tokenizer
 
 CUT = 0.01
 """The share of what is to be learned that may be lost to the length of a row, unless the recipe says otherwise."""

@@ -11,11 +11,12 @@ from typing import Any
 from makar.core.device import Machine, probe
 from makar.core.errors import ResourceError
 from makar.core.files import folder_atomic, lock, mending, write_atomic, write_json
+from makar.core.say import Say, silent
 from makar.data.packages import cache
 from makar.engine.adapters import save_adapter
 from makar.engine.load import STAGES
 from makar.recipes.adapting import adapted_cost
-from makar.recipes.assemble import Job, Say, assemble, silent
+from makar.recipes.assemble import Job, assemble
 from makar.recipes.card import card
 from makar.recipes.charts import draw_loss
 from makar.recipes.load import RecipeFile

@@ -1,6 +1,6 @@
 """Pictures as rows: a recipe's sources to a dataset and its pixels at the net's size, each made once and kept."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -10,6 +10,7 @@ from makar.codecs.pixels import to_picture
 from makar.core.config import Config
 from makar.core.errors import RecipeError
 from makar.core.nouns import Model, Request, Source, Verdict, Watch
+from makar.core.say import Say
 from makar.data.config import Augment
 from makar.data.dataset import Dataset
 from makar.data.pixels import Pixels, PixelShards, kept_pixels
@@ -19,7 +20,7 @@ from makar.engine.run import Engine
 from makar.recipes.provenance import Provenance, maker, write_picture
 from makar.recipes.recipe import DataConfig
 from makar.recipes.run import Run, Workspace
-from makar.recipes.text import Say, counts, open_dataset
+from makar.recipes.text import counts, open_dataset
 
 SHOWN = 16
 """Pictures in a sample, if the recipe says no prompts."""
@@ -127,7 +128,7 @@ def picture_samples(
     count: int,
     seed: int,
     run: Run,
-    say: Callable[[str], None],
+    say: Say,
     held: Sequence[Tensor] = (),
 ) -> Watch:
     """A watch that lets the model make pictures and keeps them in `samples/`, in a square of squares.

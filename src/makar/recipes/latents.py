@@ -4,6 +4,7 @@ from typing import Any
 
 from makar.core.errors import RecipeError
 from makar.core.nouns import LatentCodec
+from makar.core.say import Say
 from makar.data.config import Augment
 from makar.data.latents import Latents, LatentShards, write_latents
 from makar.data.pixels import PixelShards
@@ -11,7 +12,7 @@ from makar.recipes.images import ImageRows, pixels
 from makar.recipes.manifest import hash_of
 from makar.recipes.recipe import DataConfig
 from makar.recipes.run import Workspace
-from makar.recipes.text import Say, counts, open_dataset
+from makar.recipes.text import counts, open_dataset
 
 
 def latent_rows(data: DataConfig, codec: Any, net: Any, *, seed: int, workspace: Workspace, say: Say) -> ImageRows:

@@ -18,6 +18,7 @@ from makar.core.config import Config
 from makar.core.errors import InputError, RecipeError
 from makar.core.files import sha256
 from makar.core.nouns import LatentCodec, Model
+from makar.core.say import Say
 from makar.data.config import PictureOptions
 from makar.data.document import Fault
 from makar.data.pictures import decode
@@ -36,7 +37,7 @@ from makar.recipes.captioned import captioned_rows, emoji_of
 from makar.recipes.images import pixels
 from makar.recipes.recipe import Recipe
 from makar.recipes.run import Run, Workspace
-from makar.recipes.text import Say, counts, open_dataset
+from makar.recipes.text import counts, open_dataset
 from makar.train.session import Periodic
 
 

@@ -1,6 +1,6 @@
 """The run folder: one place that says everything of a run, and the workspace that holds runs and data."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -8,6 +8,7 @@ from typing import Any
 from makar.core.config import nearest
 from makar.core.errors import RecipeError, RunError
 from makar.core.files import mending, read_json, write_atomic, write_json
+from makar.core.say import Say
 from makar.recipes.load import read_toml, to_toml
 from makar.recipes.manifest import now
 
@@ -39,7 +40,7 @@ class Workspace:
     def model(
         self,
         reference: str,
-        say: Callable[[str], None] = lambda line: None,  # noqa: ARG005
+        say: Say = lambda line: None,  # noqa: ARG005
         besides: Sequence[str] = (),
     ) -> Path:
         """The model folder behind "@run", a path to a run or model folder, or a name such as "smollm2".

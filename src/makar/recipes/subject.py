@@ -14,6 +14,7 @@ from makar.core.errors import RecipeError
 from makar.core.files import folder_atomic, read_sealed, sha256, write_sealed
 from makar.core.nouns import Model, Request, Source, TextEncoder
 from makar.core.random import key_of
+from makar.core.say import Say
 from makar.core.tensors import hash_tensors
 from makar.data.captioned import Encoded
 from makar.data.config import SubjectOptions
@@ -30,7 +31,6 @@ from makar.recipes.manifest import hash_of
 from makar.recipes.provenance import Provenance, maker, write_picture
 from makar.recipes.recipe import DataConfig
 from makar.recipes.run import Workspace
-from makar.recipes.text import Say
 
 MADE = "prior.json"
 """In the folder of the pictures that a model made: what they are, and the hash of each."""

@@ -18,6 +18,7 @@ from makar.core.errors import InputError, RecipeError
 from makar.core.files import write_atomic
 from makar.core.messages import Message
 from makar.core.nouns import Batch, Model, Objective, Request, Source, Verdict, Watch
+from makar.core.say import Say
 from makar.data.chats import words_in
 from makar.data.order import Order
 from makar.data.scene_questions import questions_of
@@ -33,7 +34,7 @@ from makar.recipes.chats import CUT
 from makar.recipes.manifest import hash_of
 from makar.recipes.recipe import DataConfig, Recipe
 from makar.recipes.run import Run, Workspace
-from makar.recipes.text import Say, counts, open_dataset, tokenizer
+from makar.recipes.text import counts, open_dataset, tokenizer
 from makar.recipes.watches import validation
 from makar.train.session import Periodic
 

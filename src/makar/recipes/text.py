@@ -3,7 +3,7 @@
 import math
 import re
 import sysconfig
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from makar.codecs.bpe import Bpe, train_bpe
 from makar.core.errors import InputError, RecipeError
 from makar.core.files import folder_atomic, read_json, sweep
 from makar.core.nouns import Source
+from makar.core.say import Say
 from makar.data.chats import contents
 from makar.data.collect import collect
 from makar.data.dataset import Dataset
@@ -23,8 +24,6 @@ from makar.data.tokens import TokenShards, write_tokens
 from makar.recipes.manifest import hash_of
 from makar.recipes.recipe import DataConfig
 from makar.recipes.run import Workspace
-
-Say = Callable[[str], None]
 
 TOKENIZER_BYTES = 32_000_000
 """Text that a tokenizer is trained on: more of it changes the last few merges only."""

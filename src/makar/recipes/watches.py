@@ -1,11 +1,12 @@
 """Who looks at a model as it learns: validation judges it, samples show it."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from makar.core.files import write_atomic
 from makar.core.nouns import Model, Objective, Request, Source, Verdict, Watch
+from makar.core.say import Say
 from makar.engine.run import Engine
 from makar.recipes.run import Run
 from makar.train.session import read_decisions
@@ -54,9 +55,7 @@ def validation(
     return look
 
 
-def samples(
-    prompts: Sequence[str], settings: Any, *, seed: int, run: Run, say: Callable[[str], None], chat: bool = False
-) -> Watch:
+def samples(prompts: Sequence[str], settings: Any, *, seed: int, run: Run, say: Say, chat: bool = False) -> Watch:
     """A watch that lets the model write, keeps what it wrote in `samples/`, and shows the first.
 
     Args:

@@ -7,7 +7,7 @@ checkpoints/latest                              the name of the newest
 
 import json
 import shutil
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -16,6 +16,7 @@ from torch import Tensor
 
 from makar.core.errors import ModelError, RunError, UserError
 from makar.core.files import folder_atomic, mending, read_sealed, sha256, write_atomic, write_sealed
+from makar.core.say import Say
 from makar.core.tensors import load_tensors, save_tensors
 
 KEPT = 2  # the newest so many; and the best
@@ -108,7 +109,7 @@ def verified(place: Path) -> dict[str, Any]:
     return state
 
 
-def newest(folder: Path, say: Callable[[str], None], skip: Collection[int] = ()) -> Checkpoint | None:
+def newest(folder: Path, say: Say, skip: Collection[int] = ()) -> Checkpoint | None:
     """The newest good checkpoint: the one that `latest` names, or else the one before, with a word said.
 
     Args:

@@ -12,6 +12,7 @@ from makar.core.device import Machine
 from makar.core.errors import ResourceError, RunError, UserError
 from makar.core.files import mending, write_sealed
 from makar.core.nouns import Cost, Model, Objective, Source
+from makar.core.say import Say, silent
 from makar.train import checkpoint as checkpoints
 from makar.train.blocks import compiler_found, prepared
 from makar.train.config import TrainConfig
@@ -48,10 +49,6 @@ class Outcome:
     decisions: Mapping[str, Any]
 
 
-def quiet(line: str) -> None:  # noqa: ARG001
-    """Say nothing."""
-
-
 def fit(
     model: Model[Any],
     source: Source,
@@ -64,7 +61,7 @@ def fit(
     identity: Mapping[str, Any] | None = None,
     machine: Machine | None = None,
     cost: Cost | None = None,
-    say: Callable[[str], None] = quiet,
+    say: Say = silent,
     progress: Callable[[Progress], None] | None = None,
 ) -> Outcome:
     """Train a model, or go on where a killed run left off: the same call does both, and the end is the same to the bit.
@@ -114,9 +111,7 @@ def fit(
     return Outcome(run.step, run.loss, run.interrupted, past.ended, past.best, past.best_step, decisions)
 
 
-def decide(
-    config: TrainConfig, machine: Machine | None, world: World, folder: Path, say: Callable[[str], None]
-) -> dict[str, Any]:
+def decide(config: TrainConfig, machine: Machine | None, world: World, folder: Path, say: Say) -> dict[str, Any]:
     """What is measured and decided once; a resumed run obeys even where it would now choose otherwise."""
     if world.size > config.batch_size:
         raise RunError(
@@ -149,7 +144,7 @@ def decide(
     return decisions
 
 
-def recall(folder: Path, say: Callable[[str], None]) -> dict[str, Any]:
+def recall(folder: Path, say: Say) -> dict[str, Any]:
     """What an earlier start decided; where the file of it is damaged, what the newest good checkpoint says of it.
 
     Raises:

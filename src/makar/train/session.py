@@ -17,6 +17,7 @@ from makar.core.device import Machine
 from makar.core.errors import Diverged
 from makar.core.files import mending, read_sealed, write_sealed
 from makar.core.nouns import Batch, Cost, Source, StatefulSource, Verdict, Watch
+from makar.core.say import Say
 from makar.core.tensors import check_shapes
 from makar.train import checkpoint as checkpoints
 from makar.train.blocks import compile_blocks, compiler_found, eager, worth_compiling
@@ -77,7 +78,7 @@ class Session:
     stop: Event
     cost: Cost | None
     machine: Machine | None
-    say: Callable[[str], None]
+    say: Say
     progress: Callable[[Progress], None] | None
     step: int = 0
     history: History = field(default_factory=History)

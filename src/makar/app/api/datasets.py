@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from makar.app.api.models import load
-from makar.app.api.training import Say, silent
+from makar.core.say import Say, silent
 
 if TYPE_CHECKING:
     from makar.app.anomaly import Score

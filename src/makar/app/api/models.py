@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from makar.app.api.training import Say, silent
+from makar.core.say import Say, silent
 
 if TYPE_CHECKING:
     from makar.app.feedback import Session

@@ -1,20 +1,16 @@
 """From data to a model: what is collected, forecast and trained, and what became of it."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from makar.core.say import Say, silent
 
 if TYPE_CHECKING:
     from makar.app.look import Inspection, RunState
     from makar.data.store import Manifest
     from makar.recipes.execute import Show
     from makar.recipes.plan import Plan
-
-Say = Callable[[str], None]
-
-
-def silent(line: str) -> None:  # noqa: ARG001
-    """Say nothing."""
 
 
 def collect(
