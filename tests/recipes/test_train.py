@@ -438,11 +438,11 @@ def made_small(verses, python_files, manual, pictures, speaker, painter, emoji, 
         given = list(TINY_RUN)
         if recipe.data.rows == "scenes" and recipe.reward:
             made = request.getfixturevalue("scenes")
-            ours = [f"init='{made['told']}'", f"reward.clip.path='{made['clip']}'", f"data.sources=['{made['emoji']}']"]
+            ours = [f"init='{made['draw']}'", f"reward.clip.path='{made['clip']}'", f"data.sources=['{made['emoji']}']"]
             return [*given, *ours, *TINY_PAIRS, "watch.judged=2"]
         if recipe.data.subject or recipe.control:
             made = request.getfixturevalue("scenes")
-            ours = [f"init='{made['told']}'", f"data.sources=['{pictures if recipe.data.subject else made['emoji']}']"]
+            ours = [f"init='{made['draw']}'", f"data.sources=['{pictures if recipe.data.subject else made['emoji']}']"]
             few = ["data.subject.only=['?.png']", "data.collect.pictures.fit='pad'"]
             ours += few if recipe.data.subject else ["control.num_layers=1"]
             return [*given, *ours, *(["data.subject.prior_pictures=8"] if recipe.adapter else [])]
