@@ -2,7 +2,7 @@
 
 Ours is `train.step.train_step` as `makar train` runs it, and the engine as `makar generate` does. The peers are
 `DiTTransformer2DModel`, `UNet2DModel` and `AutoencoderKL` in the loop that their users write, and `DDIMPipeline`. All
-are shown the same pictures and take steps in turn; loading pictures is measured by itself, as a share of our step.
+are shown the same pictures and take steps in turn.
 """
 
 from typing import Any

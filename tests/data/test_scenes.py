@@ -163,6 +163,18 @@ def said(caption, scene, name):
     return words[name] is None or words[name] in caption
 
 
+def test_no_question_after_an_absent_accessory_is_one_that_the_training_answers_with_no_alone():
+    words = {word: name for name, thing in ACCESSORIES.items() for word in (thing.name, thing.many) if word}
+    asked = 0
+    for index in range(400):
+        scene = scene_of(index, 11)
+        absent = [question for question, _, kind in questions_of(scene, index) if kind == "absent"]
+        named = [words[end] for question in absent for end in words if question.endswith(f" {end}?")]
+        assert not any(out(scene.subject, name) for name in named)
+        asked += len(named)
+    assert asked >= 400
+
+
 def test_questions_are_answered_by_the_scene_and_absent_things_are_absent():
     kinds = set()
     for index in range(120):
