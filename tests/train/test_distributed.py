@@ -13,8 +13,8 @@ from makar.train.checkpoint import newest
 from makar.train.distributed import World, buckets, join
 from makar.train.loop import decide
 from makar.train.metrics import read_metrics
-from tests.contract.support import CASES, settings
-from tests.train.worker import parallel
+from tests.contract.support import CASES, fresh, settings
+from tests.train.worker import EXACT, parallel
 
 
 def test_buckets_hold_every_tensor_once_and_one_dtype(monkeypatch):
@@ -97,6 +97,15 @@ def test_two_processes_equal_one(both, case):
     for first, second in zip(*lines, strict=True):
         for key in (key for key in first if key.endswith(("loss", "count", "norm"))):
             assert second[key] == pytest.approx(first[key], rel=1e-5), key
+
+
+@pytest.mark.parametrize("case", EXACT)
+def test_two_processes_equal_one_to_a_millionth(both, case):
+    one, two = (newest(both / which / case / "checkpoints", print) for which in ("one", "two"))
+    weights = [name for name in one.tensors if name.startswith(("net/", "average/"))]
+    assert max(float((one.tensors[name] - two.tensors[name]).abs().max()) for name in weights) < 1e-6
+    start = fresh("language").net.state_dict()
+    assert max(float((one.tensors[f"net/{name}"] - start[name]).abs().max()) for name in start) > 1e-3  # it did learn
 
 
 @pytest.mark.slow

@@ -32,6 +32,9 @@ KILLED = {
 }
 """Runs that are killed: a checkpoint every five steps, so that a good part of the kills falls into a write."""
 
+EXACT = {"exact-adamw": {"learning_rate": 1e-3}, "exact-muon": {"name": "muon", "learning_rate": 1e-3}}
+"""Runs whose rows two processes cut as one does, so that sums differ by their order alone; the optimizer as it comes."""
+
 
 def killed(folder: Path, kind: str, steps: int):
     """One run, started or resumed."""
@@ -55,6 +58,9 @@ def parallel(folder: Path) -> None:
             optimizer = {"name": "muon", "learning_rate": 1e-2}
         config = settings(6, batch_size=15, micro_batch_size=4, ema_halflife=4, optimizer=optimizer)
         train(name, objective, place, config, model=fresh(name), identity={"name": name})
+    for name, optimizer in EXACT.items():
+        config = settings(6, batch_size=16, micro_batch_size=4, ema_halflife=4, optimizer=optimizer)
+        train("language", "next_token", folder / name, config, model=fresh("language"), identity={"name": name})
     spoiled, words = Spoiled(TOYS["toy-vae"].objectives["elbo"](), {3}), looker(score=lambda step: abs(step - 5.0))
     config = settings(40, checkpoint_steps=2, patience=4, checkpoint_seconds=1e-9)
     fit(fresh("toy-vae"), Counted(), spoiled, config, seed=0, folder=folder / "faults", watches=[words])
