@@ -33,7 +33,7 @@ KILLED = {
 """Runs that are killed: a checkpoint every five steps, so that a good part of the kills falls into a write."""
 
 EXACT = {"exact-adamw": {"learning_rate": 1e-3}, "exact-muon": {"name": "muon", "learning_rate": 1e-3}}
-"""Runs whose rows two processes cut as one does, so that sums differ by their order alone; the optimizer as it comes."""
+"""Runs whose rows two processes cut as one does, so that sums differ by their order alone; optimizers as they come."""
 
 
 def killed(folder: Path, kind: str, steps: int):
