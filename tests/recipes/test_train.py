@@ -15,6 +15,7 @@ from makar.core.nouns import Model
 from makar.core.tensors import load_tensors
 from makar.engine.load import find_model, open_model
 from makar.families.table import family
+from makar.recipes.assemble import assemble
 from makar.recipes.execute import train
 from makar.recipes.load import load_recipe, shipped
 from makar.recipes.run import Workspace
@@ -489,3 +490,18 @@ def test_shipped_recipes_run_tiny(name, made_small, workspace, hasty_judges):
     assert len(results) == len(stages)
     assert all(result.run.finished for result in results)
     assert all(json.loads((result.run.folder / "manifest.json").read_text())["outcome"] for result in results)
+
+
+def test_a_resumed_run_samples_at_the_pace_that_it_began_with(tiny, workspace, monkeypatch):
+    paces = []
+
+    def assembled(*args, step_seconds=None, **more):
+        paces.append(step_seconds)
+        return assemble(*args, step_seconds=step_seconds, **more)
+
+    monkeypatch.setattr("makar.recipes.execute.assemble", assembled)
+    with pytest.raises(Killed):
+        train(tiny(), workspace, progress=killer(3))
+    train(tiny(), workspace)
+    assert paces[0] > 0
+    assert paces[0] == paces[1]

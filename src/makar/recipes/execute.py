@@ -93,7 +93,8 @@ def train(
             results.append(Result(run, None, None))
             continue
         with held(run, world):
-            pace = world.agree(expected.step_seconds if expected else None)
+            known = asdict(expected) if expected else run.manifest.get("plan", {})
+            pace = world.agree(known.get("step_seconds"))
             with world.first():
                 job = assemble(recipe, run, workspace, step_seconds=pace, say=say)
             outcome = carry_out(job, run, world, expected=expected, say=say, progress=progress)
