@@ -1,5 +1,7 @@
 """A folder of pictures becomes a model that makes them, by a recipe alone."""
 
+from dataclasses import replace
+
 import pytest
 from PIL import Image
 
@@ -71,6 +73,19 @@ def test_a_folder_of_pictures_becomes_a_model(file, tmp_path):
     assert Engine(model).generate([Request("dark")])[0].data.size == (8, 8)
     assert run.manifest["pictures"]["train"] + run.manifest["pictures"]["valid"] <= 40
     assert "validation" in run.manifest["outcome"]
+
+
+def test_a_lesser_model_guides_while_training_and_ever_after(file, tmp_path):
+    """From `parts` of a recipe to the folder, and from there to the pictures."""
+    workspace = Workspace(tmp_path)
+    train(load_recipe(file, ["train.steps=1"], tmp_path / "runs/lesser"), workspace)
+    text = file.read_text().replace("[sample]\n", "[sample]\nguidance_scale = 3.0\n")
+    file.write_text('parts = { guide = "@lesser" }\n' + text)
+    (result,) = train(load_recipe(file), workspace)
+    model = open_model(result.run.folder)
+    led = replace(model, parts={"guide": open_model(tmp_path / "runs/lesser")})
+    pictures = [Engine(each).generate([Request("dark")])[0].data for each in (model, led, replace(model, parts={}))]
+    assert pictures[0] == pictures[1] != pictures[2]
 
 
 def test_what_is_decoded_is_kept(file, tmp_path):

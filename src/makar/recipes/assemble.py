@@ -318,7 +318,7 @@ def part(name: str, reference: str, workspace: Workspace) -> Any:
 
     A model that can be a codec is one, where that is the part's name; one that can read texts is a reader, as "text".
     """
-    found = open_model(workspace.model(reference))
+    found = merged(open_model(workspace.model(reference)))
     make = {"codec": found.family.codec, "text": found.family.text}.get(name)
     if name not in found.parts and make is not None:
         return make(found)

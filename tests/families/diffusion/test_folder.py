@@ -70,6 +70,31 @@ def test_what_was_saved_comes_back(tmp_path, net, path, prediction, classes):
     assert Engine(again).generate([Request(prompt)])[0].data == Engine(model).generate([Request(prompt)])[0].data
 
 
+@pytest.mark.parametrize("net", ["unet", "dit"])
+def test_the_guide_comes_back_with_the_model(tmp_path, net):
+    guide = make(net, path="ddpm", prediction="noise", names=("a", "b", "c"))
+    model = dataclasses.replace(make(net), parts={"guide": guide}, generation={"guidance_scale": 3.0, "steps": 3})
+    again = open_model(saved(model, tmp_path / "model"))
+    assert again.parts["guide"].config == guide.config
+    pictures = [Engine(each).generate([Request(1)])[0].data for each in (model, again, make(net))]
+    assert pictures[0] == pictures[1] != pictures[2]
+
+
+def test_an_adapter_s_folder_holds_the_guide(tmp_path):
+    model = dataclasses.replace(make(), parts={"guide": make("unet", prediction="data")})
+    FAMILY.folder.save_parts(model, tmp_path)
+    parts, generation = FAMILY.folder.load_parts(tmp_path, model.config)
+    assert parts["guide"].config == model.parts["guide"].config
+    assert generation == {}
+
+
+@pytest.mark.parametrize(("guide", "said"), [(make(classes=2), "num_classes"), ("no model", "only a diffusion model")])
+def test_a_guide_that_does_not_fit_is_refused(guide, said):
+    model = dataclasses.replace(make(), parts={"guide": guide})
+    with pytest.raises(ModelError, match=said):
+        Engine(model).generate([Request(1)])
+
+
 @torch.no_grad()
 def test_the_pipeline_s_chain_is_our_ddim(tmp_path):
     """From the same noise, diffusers' own pipeline arrives at the same picture."""

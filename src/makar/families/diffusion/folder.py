@@ -4,11 +4,12 @@ Where diffusers has a pipeline that makes the model's pictures, the folder is th
 scheduler/); else it is the net (config.json and its weights), which diffusers opens as a model, beside scheduler/ where
 there is one. A model of latents is a folder of parts (transformer/ or unet/, vae/, scheduler/), and a `DiTPipeline`
 where that fits, or a `StableDiffusion3Pipeline` with its CLIP towers. Beside a net of pixels that reads lies its tower,
-text_encoder/, and beside one that is shown something, in controlnet/, what looks at it. Weights are float32 in
-safetensors; nothing is ever unpickled.
+text_encoder/, and beside one that is shown something, in controlnet/, what looks at it. The lesser model that guides
+is a net in guide/. Weights are float32 in safetensors; nothing is ever unpickled.
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -37,12 +38,16 @@ from makar.families.diffusion.ecosystem import (
 )
 from makar.families.diffusion.inversion import save_word
 from makar.families.diffusion.towers import NAMES, read_towers, save_towers
+from makar.families.diffusion.wish import guide_of
 from makar.families.weights import read_weights, restored, write_weights
 from makar.nets.image_config import UNetConfig
 from makar.nets.mmdit_control import Controlled
 
 CONTROL = "controlnet"
 """The folder of what is shown something, as diffusers' pipelines call it."""
+
+GUIDE = "guide"
+"""The folder of the lesser model that guides."""
 
 GENERATION = "generation.json"
 """Defaults of generation in an adapter's folder; a whole model has them in its net's config."""
@@ -54,6 +59,7 @@ LABELS = "class_embedder.embedding_table.weight"
 def save(model: Model[Net], folder: Path) -> None:
     """Write a model into an existing empty folder."""
     config, codec = config_of(model), model.parts.get("codec")
+    save_guide(model, folder)
     if codec is not None:
         save_latent(model, codec, folder)
         return
@@ -85,15 +91,32 @@ def save_control(model: Model[Net], folder: Path) -> dict[str, Tensor]:
     return model.net.transformer.state_dict()
 
 
+def save_guide(model: Model[Net], folder: Path) -> None:
+    """Write the lesser model that guides, where there is one: its net alone, for it is told what the model is told."""
+    if (guide := guide_of(model)) is not None:
+        (folder / GUIDE).mkdir()
+        save(replace(guide, parts={}, generation={}), folder / GUIDE)
+
+
+def read_guide(folder: Path) -> dict[str, Model[Net]]:
+    """Read what `save_guide` wrote, as the part that it is; empty where there is none."""
+    if not (place := folder / GUIDE).exists():
+        return {}
+    from makar.families.diffusion.family import FAMILY
+
+    return {"guide": FAMILY.folder.load(place)}
+
+
 def save_beside(model: Model[Net], folder: Path) -> None:
-    """Write what an adapter's folder holds beside its weights: the defaults of generation."""
+    """Write what an adapter's folder holds beside its weights: the guide and the defaults of generation."""
+    save_guide(model, folder)
     if model.generation:
         write_json(folder / GENERATION, dict(model.generation))
 
 
 def read_beside(folder: Path, config: Any) -> Parts:  # noqa: ARG001
     """Read what `save_beside` wrote, as far as it is there."""
-    return {}, read_object(folder / GENERATION) if (folder / GENERATION).exists() else {}
+    return read_guide(folder), read_object(folder / GENERATION) if (folder / GENERATION).exists() else {}
 
 
 def save_scheduler(scheduler: Mapping[str, Any] | None, folder: Path) -> None:
@@ -186,6 +209,7 @@ def read(folder: Path) -> tuple[DiffusionConfig, Net, dict[str, Any], dict[str, 
     parts: dict[str, Any] = {"codec": codec_in(folder / "vae")} if (folder / "vae").exists() else {}
     if (text := read_towers(folder)) is not None:
         parts["text"] = text
+    parts |= read_guide(folder)
     return config, restored(lambda: build(config), weights, place), parts, generation
 
 

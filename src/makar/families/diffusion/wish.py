@@ -11,6 +11,7 @@ from makar.codecs.pixels import to_values
 from makar.core.errors import InputError, ModelError
 from makar.core.nouns import LatentCodec, Model, Request
 from makar.families.diffusion.caption import reads
+from makar.families.diffusion.config import DiffusionConfig
 from makar.families.diffusion.control import around, control_in, encoded
 from makar.families.diffusion.denoise import Net, config_of, null_label
 from makar.families.diffusion.settings import DiffusionSettings
@@ -19,6 +20,9 @@ from makar.nets.mmdit_config import MMDiTConfig
 
 PARTS = ("label", "text", "negative", "image", "mask", "small", "control")
 """Of a prompt."""
+
+ALIKE = ("in_channels", "num_classes", "null_class", "joint_attention_dim", "pooled_projection_dim", "control_channels")
+"""What a model's guide has as the model has it: both are told the same of the same noise."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +64,28 @@ def codec_of(model: Model[Net]) -> LatentCodec | None:
     raise ModelError("this codec makes no latents", value=type(codec).__name__, fix="give the model an autoencoder")
 
 
+def guide_of(model: Model[Net]) -> Model[Net] | None:
+    """The lesser model that guides, where there is one.
+
+    Raises:
+        ModelError: It is told or says something else than the model.
+    """
+    guide = model.parts.get("guide")
+    if guide is None:
+        return None
+    fix = "guide by a model that learned the same pictures: fewer steps, or a smaller net"
+    if not isinstance(guide, Model) or not isinstance(guide.config, DiffusionConfig):
+        raise ModelError("only a diffusion model guides one", where="parts.guide", fix=fix)
+    own, other = config_of(model).net, guide.config.net
+    for name in ALIKE:
+        if getattr(other, name, None) != getattr(own, name, None):
+            value = getattr(other, name, None)
+            raise ModelError(
+                f"the guide differs from the model by its {name}", where="parts.guide", value=value, fix=fix
+            )
+    return guide
+
+
 def places_of(model: Model[Net], settings: DiffusionSettings) -> tuple[int, int]:
     """Height and width of what the net works on, for a picture of the size that is asked for.
 
@@ -93,7 +119,7 @@ def guidance_scale(model: Model[Net], settings: DiffusionSettings, wish: Wish) -
     Raises:
         InputError: The model cannot be guided, or not as the prompt asks.
     """
-    scale, led = settings.guidance_scale, "guide" in model.parts
+    scale, led = settings.guidance_scale, guide_of(model) is not None
     if wish.negative is not None and (scale == 1 or led):
         fix = "take the part 'guide' out" if led else "set guidance_scale above 1"
         raise InputError("a negative text says what guidance goes away from", value=wish.negative, fix=fix)
