@@ -8,6 +8,7 @@ import json
 import platform
 import sys
 import time
+import traceback
 from importlib.metadata import version
 from types import ModuleType
 
@@ -33,28 +34,42 @@ def main(names: list[str]) -> int:
         names: Some of `NAMES`.
 
     Returns:
-        1 where one could not run; the others' figures are printed all the same.
+        1 where one could not run; the others' figures are printed all the same, after an interruption too.
     """
     if unknown := [name for name in names if name not in NAMES]:
         print(f"benchmarks: no such benchmark: {unknown[0]}; there are {', '.join(NAMES)}", file=sys.stderr)
         return 2
-    done, failed = {"machine": machine()}, 0
-    for name in names:
-        print(f"benchmarks: {name}", file=sys.stderr, flush=True)
-        start = time.perf_counter()
-        try:
-            done[name] = load(name).run()
-        except ModuleNotFoundError as fault:
-            if fault.name is None or fault.name.partition(".")[0] in ("makar", "benchmarks"):
-                raise
-            failed = 1
-            done[name] = {"missing": fault.name}
+    done: dict[str, object] = {"machine": machine()}
+    try:
+        for name in names:
+            print(f"benchmarks: {name}", file=sys.stderr, flush=True)
+            start = time.perf_counter()
+            done[name] = figures(name)
+            print(f"benchmarks: {name} took {time.perf_counter() - start:.0f} s", file=sys.stderr)
+    finally:  # hours of figures outlive an interruption
+        print(json.dumps(done, indent=2))
+    return int(any(isinstance(each, dict) and each.keys() & {"missing", "failed"} for each in done.values()))
+
+
+def figures(name: str) -> dict[str, object]:
+    """What a benchmark measured, or why it did not."""
+    try:
+        return load(name).run()
+    except ModuleNotFoundError as fault:
+        if fault.name is not None and fault.name.partition(".")[0] not in ("makar", "benchmarks"):
             line = f"{name} needs {fault.name}, a peer that is not installed; pip install -e '.[peers]'"
             print(f"benchmarks: {line}", file=sys.stderr)
-            continue
-        print(f"benchmarks: {name} took {time.perf_counter() - start:.0f} s", file=sys.stderr)
-    print(json.dumps(done, indent=2))
-    return failed
+            return {"missing": fault.name}
+        return failure(name, fault)
+    except Exception as fault:  # noqa: BLE001, one that fails costs no other its figures
+        return failure(name, fault)
+
+
+def failure(name: str, fault: Exception) -> dict[str, object]:
+    """Say what went wrong, with its traceback, and keep it in one line."""
+    print(f"benchmarks: {name} failed", file=sys.stderr)
+    traceback.print_exception(fault, file=sys.stderr)
+    return {"failed": f"{type(fault).__name__}: {fault}"}
 
 
 def load(name: str) -> ModuleType:

@@ -2,22 +2,26 @@
 
 Ours is `train.step.train_step` as `makar train` runs it, blocks compiled, in the precision that the probe of this
 machine chooses. The peer is `LlamaForCausalLM` with AdamW and clipping: eager float32, which is its default; bfloat16
-autocast with `torch.compile`; and, where the probe chose float32, compiled float32. All take steps in turn.
+autocast with `torch.compile`; and, where the probe chose float32, compiled float32. All take steps in turn, on rows
+that lie ready; what it takes to load such rows from token shards is measured beside them, as a share of our step.
 """
 
 import statistics
+import tempfile
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
 import transformers
 
 from benchmarks import steps
-from benchmarks.data import library
+from benchmarks.data import library, load
 from benchmarks.steps import Step
 from makar.codecs.bpe import train_bpe
 from makar.core.device import Precision, measure, product_speeds
 from makar.core.nouns import Batch
+from makar.data.tokens import write_tokens
 from makar.families.language.config import LanguageConfig
 from makar.families.language.cost import cost
 from makar.families.language.family import FAMILY
@@ -49,11 +53,13 @@ def run(sizes: Sequence[str] = SIZES, repeats: int = 5) -> dict[str, Any]:
         repeats: Turns that every way takes; each is at least one step and half a second.
 
     Returns:
-        By size tokens a second, ratios to the peers and the share of the machine's peak; the peak; the precision; and
-        the loss over 200 steps beside eager float32.
+        By size tokens a second, ratios to the peers, the share of the machine's peak, and loading as a share of a
+        step; the peak; the precision; and the loss over 200 steps beside eager float32.
     """
     precision = measure().precision
     found = {size: compare(size, precision, repeats) for size in sizes}
+    for size, seconds in loading(sizes).items():
+        found[size]["loading_share"] = round(seconds * found[size]["tokens_per_second"]["makar"] / TOKENS, 5)
     fp32, bf16 = product_speeds("cpu", PRODUCTS)
     peaks: dict[Precision, float] = {"fp32": fp32, "bf16": bf16}
     best = max(peaks.values())
@@ -91,6 +97,16 @@ def compare(size: str, precision: Precision, repeats: int) -> dict[str, Any]:
         "ratios": found["ratios"],
         "flops_per_second": found["rows_per_second"]["makar"] * flops,
     }
+
+
+def loading(sizes: Sequence[str]) -> dict[str, float]:
+    """Seconds that a step's rows take from token shards, by size."""
+    texts = library()
+    bpe = train_bpe(texts[:300], 2048)
+    with tempfile.TemporaryDirectory() as folder:
+        shards = write_tokens(texts, bpe.batch_ids, Path(folder) / "tokens", bpe.hash, bpe.vocab_size)
+        lengths = {size: int(size.partition("/")[2]) for size in sizes}
+        return {size: load(shards, TOKENS // length, length)["makar"] / 1e6 for size, length in lengths.items()}
 
 
 def ours(config: LanguageConfig, rows: Batch, precision: Precision) -> Step:

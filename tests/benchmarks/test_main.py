@@ -46,10 +46,30 @@ def test_an_unknown_name_is_refused(capsys):
     assert "no such benchmark: speed" in capsys.readouterr().err
 
 
-def test_a_fault_of_our_own_is_no_missing_peer(monkeypatch):
-    def load(name):
-        raise ModuleNotFoundError("No module named 'makar.nothing'", name="makar.nothing")
+@pytest.mark.parametrize(
+    "fault", [ModuleNotFoundError("No module named 'makar.nothing'", name="makar.nothing"), AssertionError("unequal")]
+)
+def test_a_fault_of_our_own_is_said_and_the_others_run(monkeypatch, capsys, fault):
+    def run():
+        raise fault
 
-    monkeypatch.setattr(benchmarks, "load", load)
-    with pytest.raises(ModuleNotFoundError):
-        benchmarks.main(["data"])
+    monkeypatch.setattr(
+        benchmarks, "load", lambda name: SimpleNamespace(run=run if name == "data" else lambda: {"ratio": 2.0})
+    )
+    assert benchmarks.main(["data", "plan"]) == 1
+    out, err = capsys.readouterr()
+    assert json.loads(out)["data"] == {"failed": f"{type(fault).__name__}: {fault}"}
+    assert json.loads(out)["plan"] == {"ratio": 2.0}
+    assert "Traceback" in err
+
+
+def test_what_was_measured_outlives_an_interruption(monkeypatch, capsys):
+    def run():
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(
+        benchmarks, "load", lambda name: SimpleNamespace(run=run if name == "plan" else lambda: {"ratio": 2.0})
+    )
+    with pytest.raises(KeyboardInterrupt):
+        benchmarks.main(["data", "plan"])
+    assert json.loads(capsys.readouterr().out)["data"] == {"ratio": 2.0}
