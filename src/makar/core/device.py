@@ -14,6 +14,7 @@ from typing import Literal
 import torch
 from torch import nn
 
+from makar.core.cgroup import allowances
 from makar.core.errors import UserError
 from makar.core.files import read_json, write_json
 
@@ -99,25 +100,23 @@ def processor() -> str:
 
 
 def memory(device: str) -> int:
-    """Bytes that the device has for us; of the host, the container's limit where there is one."""
+    """Bytes that the device has for us; of the host, the tightest limit of the containers that we are in."""
     if device == "cuda":
         return torch.cuda.mem_get_info()[1]
     total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    for limit in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
-        with suppress(OSError, ValueError):
-            total = min(total, int(Path(limit).read_text(encoding="utf-8")))
-    return total
+    return min([total, *(each.limit for each in allowances())])
 
 
 def memory_available(device: str) -> int:
     """Bytes that could be had now: of the host, what the system can free of its caches counts."""
     if device == "cuda":
         return torch.cuda.mem_get_info()[0]
+    free = [memory(device), *(each.free for each in allowances())]
     with suppress(OSError, ValueError):
         for line in Path("/proc/meminfo").read_text(encoding="ascii").splitlines():
             if line.startswith("MemAvailable:"):
-                return min(memory(device), 1024 * int(line.split()[1]))
-    return memory(device)
+                free.append(1024 * int(line.split()[1]))
+    return min(free)
 
 
 def measure() -> Machine:
