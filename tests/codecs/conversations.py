@@ -3,6 +3,8 @@
 
 import random
 
+from makar.codecs.chat import TEMPLATE
+
 CHATML = (
     "{% for message in messages %}{% if loop.first and messages[0]['role'] != 'system' %}"
     "{{ '<|im_start|>system\nYou are of use.<|im_end|>\n' }}{% endif %}"
@@ -49,6 +51,11 @@ OUTSIDE = """\
 {% if add_generation_prompt %}<|im_start|>assistant
 {% endif %}"""
 """The mark leaves out what ends the turn."""
+
+THINKS = TEMPLATE.replace(
+    "assistant\\n' }}\n{%- endif %}\n", "assistant\\n<think>\\n\\n</think>\\n\\n' }}\n{%- endif %}\n"
+)
+"""In the manner of Qwen 3 that is not to think: the prompt ends in an empty thought, which no answer begins with."""
 
 PIECES = [
     "the moon", "Schnee", "月光", "🌙", "é", "e\u0301", "\n", "\n\n", " ", "  ", "\t", "{{ 7 * 7 }}", "{% endfor %}", "{#",

@@ -6,12 +6,23 @@ import warnings
 import pytest
 
 from makar.codecs.bpe import END, Bpe
-from makar.codecs.chat import TEMPLATE, ChatTemplate, answer_ids, chat_ids, end_of_turn, prompt_ids, template_of
+from makar.codecs.chat import (
+    TEMPLATE,
+    ChatTemplate,
+    answer_ids,
+    answered,
+    chat_ids,
+    end_of_turn,
+    prompt_ids,
+    template_of,
+)
 from makar.core.errors import InputError, ModelError
 
-from .conversations import CHATML, HEADERS, MARKED, OUTSIDE, conversation
+from .conversations import CHATML, HEADERS, MARKED, OUTSIDE, THINKS, conversation
 
-SOURCES = {"ours": TEMPLATE, "chatml": CHATML, "marked": MARKED, "headers": HEADERS, "outside": OUTSIDE}
+SOURCES = {
+    "ours": TEMPLATE, "chatml": CHATML, "marked": MARKED, "headers": HEADERS, "outside": OUTSIDE, "thinks": THINKS,
+}  # fmt: skip
 ASKED = [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "yes"}]
 TOOL = {"type": "function", "function": {"name": "look", "parameters": {"type": "object", "properties": {}}}}
 
@@ -81,19 +92,37 @@ def test_what_is_learned_is_what_the_assistant_says_and_that_it_stops(pair):
 
 
 def test_an_answer_follows_its_prompt(pair):
-    codec, _, _ = pair
+    codec, _, name = pair
     ids, mask = chat_ids(codec, template_of(codec), ASKED)
-    assert prompt_ids(codec, template_of(codec), ASKED[:1]) == ids[: mask.index(True)]
+    prompt = codec.text(prompt_ids(codec, template_of(codec), ASKED[:1]), special=True)
+    thought = "<think>\n\n</think>\n\n" if name == "thinks" else ""
+    assert prompt == codec.text(ids[: mask.index(True)], special=True) + thought
 
 
-def test_of_an_answer_earlier_turns_are_no_part(pair):
-    codec, _, _ = pair
-    messages = [*ASKED, {"role": "user", "content": "why?"}, {"role": "assistant", "content": "so"}]
+@pytest.mark.parametrize("said", ["so", "yes, the moon and the sea are near", "<think>", "\n\nso", "1"])
+def test_of_an_answer_earlier_turns_are_no_part(pair, said):
+    """All of the answer is learned, however the prompt for it ends."""
+    codec, _, name = pair
+    messages = [*ASKED, {"role": "user", "content": "why?"}, {"role": "assistant", "content": said}]
     ids, mask = answer_ids(codec, template_of(codec), messages[:3], messages[3:])
     whole, both = chat_ids(codec, template_of(codec), messages)
     assert ids == whole
-    begin = len(prompt_ids(codec, template_of(codec), messages[:3]))
-    assert mask == [False] * begin + both[begin:] != both
+    earlier = len(chat_ids(codec, template_of(codec), messages[:2])[0])
+    assert mask == [learned and place >= earlier for place, learned in enumerate(both)] != both
+    learned = codec.text([token for token, learned in zip(ids, mask, strict=True) if learned], special=True)
+    stop = END if name == "headers" else "<|im_end|>"
+    assert learned.strip() == said.strip() + stop
+
+
+def test_an_answer_of_which_nothing_is_learned_is_refused(bpe):
+    """The template lets only the first turn be the assistant's."""
+    first = (
+        "{% for m in messages %}<|im_start|>{% if loop.index == 2 %}{% generation %}{{ m.content }}<|im_end|>"
+        "{% endgeneration %}{% else %}{{ m.content }}<|im_end|>{% endif %}{% endfor %}"
+    )
+    record = {"prompt": [*ASKED, ASKED[0]], "chosen": [ASKED[1]]}
+    with pytest.raises(InputError, match="row 7: nothing of the answer is the assistant's.*yes"):
+        answered(bpe, ChatTemplate(first), record, "chosen", "row 7")
 
 
 @pytest.mark.parametrize("name", sorted(SOURCES))

@@ -11,7 +11,7 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
-from itertools import islice
+from itertools import islice, takewhile
 from typing import Any, final
 
 from jinja2 import Template, TemplateError
@@ -190,12 +190,40 @@ def answer_ids(
     """Token ids of a prompt with one answer to it, and which are the answer's: not those of earlier turns.
 
     Raises:
-        InputError: The two are no conversation.
+        InputError: The two are no conversation, or nothing of the answer is the assistant's.
         ModelError: The template is refused, or does not let the assistant's tokens be found.
     """
     ids, mask = chat_ids(codec, template, [*prompt, *answer], tools)
-    begin = len(prompt_ids(codec, template, prompt, tools))
-    return ids, [learned and place >= begin for place, learned in enumerate(mask)]
+    # Not up to where the prompt for an answer ends: it may end in what the answer lacks, such as an empty thought.
+    before = Writing.of(codec, template, prompt, tools)
+    earlier = codec.template_tokens(before.text(), before.guard)[0]
+    begin = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(ids, earlier, strict=False)))
+    mask = [learned and place >= begin for place, learned in enumerate(mask)]
+    if not any(mask):
+        raise InputError("nothing of the answer is the assistant's", value=list(answer), fix="leave it out, or " + MEND)
+    return ids, mask
+
+
+def answered(
+    codec: Bpe, template: ChatTemplate, record: Mapping[str, Any], side: str, where: str
+) -> tuple[list[int], list[bool]]:
+    """`answer_ids` of a record of `data.chats`.
+
+    Args:
+        codec: The tokenizer.
+        template: How a conversation is written.
+        record: Holds `prompt`, an answer, and `tools` if it likes.
+        side: The answer's name in it: "chosen", "rejected" or "completion".
+        where: The record's own name, for errors.
+
+    Raises:
+        InputError: As `answer_ids`, with the record's name.
+        ModelError: As `answer_ids`.
+    """
+    try:
+        return answer_ids(codec, template, record["prompt"], record[side], record.get("tools"))
+    except InputError as fault:
+        raise InputError(fault.what, where=where, value=fault.value, fix=fault.fix) from None
 
 
 def end_of_turn(codec: Bpe, template: ChatTemplate) -> int:

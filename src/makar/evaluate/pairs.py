@@ -9,7 +9,7 @@ import torch
 from torch.nn.utils.rnn import pad_sequence
 
 from makar.codecs.bpe import Bpe
-from makar.codecs.chat import answer_ids, template_of
+from makar.codecs.chat import answered, template_of
 from makar.core.errors import InputError
 from makar.core.nouns import Model
 from makar.core.random import Rng
@@ -57,7 +57,7 @@ def pairs_section(material: Material) -> Section:
     """The share of held-out pairs that a language model, or a reward model, puts in order.
 
     Raises:
-        InputError: No pair fits the context.
+        InputError: No pair fits the context, or the chat template has no use for one.
         ModelError: The chat template cannot be used, or the reference is no language model.
     """
     model, options = material.model, material.options
@@ -103,15 +103,17 @@ def in_order(meaning: str, scores: Sequence[Two]) -> Figure:
 
 
 def scores_of(model: Model[Any], records: Sequence[Record], *, bf16: bool) -> list[Scores | None]:
-    """How a model scores each pair; None where one is longer than its context."""
+    """How a model scores each pair; None where one is longer than its context.
+
+    Raises:
+        InputError: A pair that the chat template refuses, or whose answer it leaves out.
+        ModelError: The chat template cannot be used.
+    """
     codec, most = cast(Bpe, model.parts["codec"]), cast(LanguageConfig, model.config).max_position_embeddings
     template = template_of(codec)
     pairs = [
-        [
-            answer_ids(codec, template, record["prompt"], record[side], record.get("tools"))
-            for side in ("chosen", "rejected")
-        ]
-        for record in records
+        [answered(codec, template, record, side, f"pair {number}") for side in ("chosen", "rejected")]
+        for number, record in enumerate(records, 1)
     ]
     fits = [max(len(ids) for ids, _ in pair) <= most for pair in pairs]
     scored = iter(totals(model, [row for pair, fit in zip(pairs, fits, strict=True) if fit for row in pair], bf16=bf16))

@@ -20,7 +20,7 @@ from makar.align.table import ALGORITHMS, Algorithm, check_options, given_to
 from makar.align.value import attach_value_head, foreseen, saved_without
 from makar.align.watch import hacking
 from makar.codecs.bpe import Bpe
-from makar.codecs.chat import ChatTemplate, answer_ids, prompt_ids
+from makar.codecs.chat import ChatTemplate, answered, prompt_ids
 from makar.core.config import parse
 from makar.core.errors import InputError, RecipeError
 from makar.core.files import sha256
@@ -248,16 +248,11 @@ def records(dataset: Dataset, split: str) -> Iterable[tuple[str, dict[str, Any]]
         yield document.id, json.loads(document.text)
 
 
-def answered(stage: Stage, record: Mapping[str, Any], side: str) -> Ids:
-    """The tokens of a prompt with one answer, and which are the answer's."""
-    return answer_ids(stage.codec, stage.template, record["prompt"], record[side], record.get("tools"))
-
-
 def pair_columns(stage: Stage, split: str) -> tuple[Batch, int]:
     """Pairs of answers as columns, and how many were left out for their length.
 
     Raises:
-        InputError: A pair's answers are equal, too many pairs are too long, or there is none.
+        InputError: A pair's answers are equal or leave nothing to learn, too many pairs are too long, or there is none.
     """
     codec, length = stage.codec, stage.recipe.data.length
     most = length + (stage.recipe.objective.name != "reward")  # which reads the last token and predicts none
@@ -265,7 +260,7 @@ def pair_columns(stage: Stage, split: str) -> tuple[Batch, int]:
     rejected: list[Ids] = []
     left = 0
     for name, record in records(stage.dataset, split):
-        pair = [answered(stage, record, side) for side in ("chosen", "rejected")]
+        pair = [answered(codec, stage.template, record, side, f"row {name}") for side in ("chosen", "rejected")]
         if pair[0] == pair[1]:
             raise InputError("the two answers are equal", where=f"row {name}", fix="leave the row out")
         if max(len(ids) for ids, _ in pair) > most:
@@ -288,14 +283,14 @@ def judged_columns(stage: Stage, split: str) -> tuple[Batch, int]:
     """Judged answers as columns, and how many were left out for their length.
 
     Raises:
-        InputError: Too many are too long, or there is none.
+        InputError: One leaves nothing to learn, too many are too long, or there is none.
     """
     data = stage.recipe.data
     found: list[Ids] = []
     labels: list[int] = []
     left = 0
-    for _, record in records(stage.dataset, split):
-        ids, mask = answered(stage, record, "completion")
+    for name, record in records(stage.dataset, split):
+        ids, mask = answered(stage.codec, stage.template, record, "completion", f"row {name}")
         if len(ids) > data.length + 1:
             left += 1
             continue
