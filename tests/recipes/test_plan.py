@@ -8,8 +8,12 @@ from dataclasses import replace
 import pytest
 import torch
 
+from makar.codecs.bpe import train_bpe
 from makar.core.device import Machine
 from makar.core.errors import RecipeError, ResourceError
+from makar.core.nouns import Model
+from makar.families.language.config import LanguageConfig
+from makar.families.language.family import FAMILY
 from makar.recipes import pace, space
 from makar.recipes.load import load_recipe
 from makar.recipes.plan import plan
@@ -77,11 +81,16 @@ def test_memory_follows_the_recipe(planned):
     assert planned(*deep, "train.recompute=true").memory["activations"] < planned(*deep).memory["activations"] / 3
 
 
-def test_a_checkpoint_is_copied_where_that_takes_more_than_a_step(planned):
-    small = planned("train.batch_size=1", "data.length=4", "model.vocab_size=40000", "train.ema_halflife=10").memory
-    assert small["checkpoint"] > 0
-    total = sum(small.values()) - small["process"]
-    assert total == small["weights"] * 8  # weights, two moments and an average, and all four again
+def test_a_vocabulary_takes_memory_whatever_the_rows(planned):
+    few, many = (planned("model.tie_word_embeddings=false", f"model.vocab_size={size}").memory for size in (288, 9288))
+    assert many["loss"] - few["loss"] == 9000 * 4 * (3 * 256 + 16)  # three chunks of logits; one more of the matrix
+    assert planned("train.batch_size=64").memory["loss"] == planned().memory["loss"]
+
+
+def test_samples_are_read_with_a_copy_of_all_matrices_but_the_embedding(planned):
+    tied, untied = (planned(f"model.tie_word_embeddings={tie}").memory for tie in ("true", "false"))
+    assert tied["reader"] == untied["reader"] == 4 * (288 * 16 + 4 * 16 * 16 + 3 * 16 * 64)
+    assert untied["weights"] - tied["weights"] == 4 * 288 * 16
 
 
 def test_nothing_is_written_and_no_randomness_is_used(planned, workspace):
@@ -177,6 +186,40 @@ BIG = ["model.hidden_size=256", "model.num_hidden_layers=6", "model.num_attentio
 BIG += ["data.length=256", "data.collect.valid_fraction=0.1", "watch.validate_rows=4", "train.steps=2"]
 
 
+TUNED = """
+init = "big"
+data = {{ sources = ["{corpus}"], length = 256, documents = false, collect = {{ valid_fraction = 0.1 }} }}
+adapter = {{ rank = 16 }}
+train = {{ steps = 3, batch_size = 4, precision = "fp32" }}
+watch = {{ validate_rows = 4, sample_every = 1 }}
+sample = {{ max_tokens = 4 }}
+"""
+
+
+def happens(folder, *words):
+    """The gigabytes that were planned for a run and what it took, each in a process of its own."""
+    command = [sys.executable, "-m", "makar", "train", "tiny.toml", "--quiet", *words]
+    subprocess.run(command, cwd=folder, check=True)
+    manifest = Run(folder / "runs/tiny").manifest
+    return sum(manifest["plan"]["memory"].values()) / 1e9, manifest["outcome"]["peak_memory"] / 1e9
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_memory_of_an_adapter_over_a_large_vocabulary_is_what_then_happens(tiny, corpus, tmp_path):
+    """A third of SmolLM2-135M's layers, and all of its vocabulary."""
+    codec = train_bpe([corpus.read_text()], 300)
+    config = LanguageConfig(
+        vocab_size=49_152, hidden_size=576, intermediate_size=1536, num_hidden_layers=10, num_attention_heads=9
+    )
+    (tmp_path / "big").mkdir()
+    FAMILY.folder.save(Model(FAMILY, config, FAMILY.build(config), {"codec": codec}), tmp_path / "big")
+    tiny(text=TUNED)
+    planned, happened = happens(tmp_path)
+    assert happened > 1
+    assert math.isclose(planned, happened, rel_tol=0.2), f"{planned:.2f} GB planned, {happened:.2f} GB"
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize(
@@ -188,16 +231,13 @@ BIG += ["data.length=256", "data.collect.valid_fraction=0.1", "watch.validate_ro
         ["train.precision=fp32", "train.batch_size=96", "train.recompute=true"],
         ["train.precision=fp32", "train.batch_size=1", "model.hidden_size=1024", "model.num_hidden_layers=8"],
     ],
-    ids=["fp32", "bf16-muon-average", "long-rows", "recompute", "checkpoint"],
+    ids=["fp32", "bf16-muon-average", "long-rows", "recompute", "many-weights"],
 )
 def test_memory_is_what_then_happens(tiny, tmp_path, sets):
     tiny()
-    given = [word for item in [*BIG, *sets] for word in ("--set", item)]
-    subprocess.run([sys.executable, "-m", "makar", "train", "tiny.toml", "--quiet", *given], cwd=tmp_path, check=True)
-    manifest = Run(tmp_path / "runs/tiny").manifest
-    planned, happened = sum(manifest["plan"]["memory"].values()), manifest["outcome"]["peak_memory"]
-    assert happened > 1e9
-    assert math.isclose(planned, happened, rel_tol=0.2), f"{planned / 1e6:.0f} MB planned, {happened / 1e6:.0f} MB"
+    planned, happened = happens(tmp_path, *(word for item in [*BIG, *sets] for word in ("--set", item)))
+    assert happened > 1
+    assert math.isclose(planned, happened, rel_tol=0.2), f"{planned:.2f} GB planned, {happened:.2f} GB"
 
 
 ALIGNED = """

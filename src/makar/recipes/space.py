@@ -13,6 +13,8 @@ from makar.align.config import ROWS, UNCOMPARED
 from makar.core.config import Config
 from makar.core.device import Machine, Precision, memory, memory_available
 from makar.core.nouns import Cost, Family
+from makar.nets.cross_entropy import CHUNK
+from makar.nets.decoder import Decoder
 from makar.nets.lora_config import LoraConfig
 from makar.recipes.adapting import adapt
 from makar.recipes.recipe import Recipe
@@ -29,7 +31,10 @@ RETAINED = 1.45
 """What the C library's allocator holds beside the tensors kept; measured, 1.35 to 1.6."""
 
 WORKSPACE = 100_000_000
-"""Bytes that torch's matrix products and the loss use for themselves; measured."""
+"""Bytes that torch's matrix products use for themselves; measured."""
+
+LOGITS = 3
+"""Chunks of logits that the loss holds at once: a product, its log-probabilities, and those of the chunk before."""
 
 INPUT_SHARE = 0.05
 """Of a block's activations: its input, which activation checkpointing keeps."""
@@ -66,8 +71,7 @@ def memory_needed(
     if train.compile == "on":  # "auto" begins in eager mode
         kept, masks = kept * COMPILED_KEPT, masks * COMPILED_KEPT
     activations = int(rows * (kept + masks) * RETAINED) + (weights // 2 if half else 0)
-    # A checkpoint is a copy of all that is trained; gradients and activations are gone by then, their memory is free.
-    copy = max(0, optimizer + average - activations)
+    decoders = [part for part in net.modules() if isinstance(part, Decoder)]
     return {
         "process": process_memory() + WORKSPACE,
         "weights": weights,
@@ -75,9 +79,23 @@ def memory_needed(
         "average": average,
         "gradients": trained,
         "activations": activations,
-        "checkpoint": copy,
+        "loss": sum(map(loss_memory, decoders)),
+        "reader": sum(map(reader_memory, decoders)),
         "reference": weights if compares(recipe) else 0,
     }
+
+
+def loss_memory(decoder: Decoder) -> int:
+    """Bytes that the loss takes for the vocabulary, however many rows there are."""
+    weight = decoder.output_weight
+    product = weight.nbytes if weight.requires_grad else 0  # one chunk's gradient of the matrix, before it is added
+    return 4 * LOGITS * CHUNK * len(weight) + product
+
+
+def reader_memory(decoder: Decoder) -> int:
+    """Bytes of the copy of the weights that samples are read with, which stays until the next one."""
+    layers = sum(part.weight.nbytes for part in decoder.model.modules() if isinstance(part, nn.Linear))
+    return layers + decoder.output_weight.nbytes
 
 
 def compares(recipe: Recipe) -> bool:
