@@ -1,7 +1,7 @@
-"""Pictures of any size as a tower of CLIP's kind sees them: what transformers' `CLIPImageProcessor` does, and its file.
+"""Pictures of any size as a tower sees them: what `CLIPImageProcessor` and `SiglipImageProcessor` do, and their file.
 
 The shorter side is brought to the tower's by bicubic interpolation, the middle is cut out, and each channel is made to
-have about mean 0 and deviation 1.
+have about mean 0 and deviation 1. SigLIP's way brings both sides to the tower's, whatever the shape.
 """
 
 from collections.abc import Mapping, Sequence
@@ -38,11 +38,13 @@ class ImageProcessor:
         size: Side of what the tower sees, pixels.
         mean: Of each channel, in 0 to 1.
         std: Standard deviation of each channel.
+        center_crop: Whether the middle is cut out of what is no square, as CLIP has it; else both sides are resized.
     """
 
     size: int
     mean: tuple[float, ...] = (0.5, 0.5, 0.5)
     std: tuple[float, ...] = (0.5, 0.5, 0.5)
+    center_crop: bool = True
 
     def __call__(self, picture: Any) -> Float[Tensor, "channels size size"]:
         """One picture, of any size.
@@ -72,7 +74,9 @@ class ImageProcessor:
         return (pixels.float() / 255 - mean) / std
 
     def squared(self, picture: Any) -> Any:
-        """The middle of a picture, at the tower's size."""
+        """A picture, or its middle, at the tower's size."""
+        if not self.center_crop:
+            return picture.resize((self.size, self.size), pillow().Resampling.BICUBIC)
         wide, high = picture.size
         short, long = min(wide, high), max(wide, high)
         reached = int(self.size * long / short)
@@ -83,14 +87,18 @@ class ImageProcessor:
 
     def to_ecosystem(self) -> dict[str, Any]:
         """The content of preprocessor_config.json."""
+        square = {"height": self.size, "width": self.size}
+        if self.center_crop:
+            kind, size, cut = "CLIP", {"shortest_edge": self.size}, {"do_center_crop": True, "crop_size": square}
+        else:
+            kind, size, cut = "Siglip", square, {}
         return {
-            "image_processor_type": "CLIPImageProcessor",
+            "image_processor_type": f"{kind}ImageProcessor",
             "do_convert_rgb": True,
             "do_resize": True,
-            "size": {"shortest_edge": self.size},
+            "size": size,
             "resample": BICUBIC,
-            "do_center_crop": True,
-            "crop_size": {"height": self.size, "width": self.size},
+            **cut,
             "do_rescale": True,
             "rescale_factor": 1 / 255,
             "do_normalize": True,
@@ -115,16 +123,17 @@ def read_processor(folder: Path, size: int) -> ImageProcessor:
         found = read_object(joined).get("image_processor")
     if not isinstance(found, Mapping):
         return ImageProcessor(size)
-    sides, cut = found.get("size", {"shortest_edge": size}), found.get("crop_size", {"height": size, "width": size})
-    side = sides.get("shortest_edge") if isinstance(sides, Mapping) else sides
     square = {"height": size, "width": size}
-    done = [found.get(f"do_{step}", True) for step in ("resize", "center_crop", "rescale", "normalize")]
-    if side != size or cut not in (size, square) or not all(done) or found.get("resample", BICUBIC) != BICUBIC:
+    sides, cut = found.get("size", {"shortest_edge": size}), found.get("crop_size") or square
+    straight = sides == square  # a cut to the same size is then none
+    steps = ("resize", "rescale", "normalize") if straight else ("resize", "center_crop", "rescale", "normalize")
+    fits = straight or (sides.get("shortest_edge") if isinstance(sides, Mapping) else sides) == size
+    done = all(found.get(f"do_{step}", True) for step in steps)
+    if not fits or cut not in (size, square) or not done or found.get("resample", BICUBIC) != BICUBIC:
         said = {name: found.get(name) for name in ("size", "crop_size", "resample")}
         raise ModelError("pictures are prepared in a way that is not built here", where=folder, value=said, fix=FIX)
-    return ImageProcessor(
-        size, channels(found, "image_mean", OPENAI_MEAN, folder), channels(found, "image_std", OPENAI_STD, folder)
-    )
+    mean, std = (channels(found, *usual, folder) for usual in (("image_mean", OPENAI_MEAN), ("image_std", OPENAI_STD)))
+    return ImageProcessor(size, mean, std, center_crop=not straight)
 
 
 def channels(found: Mapping[str, Any], name: str, usual: Sequence[float], folder: Path) -> tuple[float, ...]:

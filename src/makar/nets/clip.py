@@ -152,8 +152,7 @@ class ClipTextModel(nn.Module):
             states: Of the last layer.
             tokens: Of the texts, each with its end token.
         """
-        ends = tokens if self.config.eos_token_id == LAST else (tokens == self.config.eos_token_id).int()
-        place = ends.argmax(1)
+        place = ends_of(tokens, self.config.eos_token_id)
         return self.final_layer_norm(states[torch.arange(len(states), device=states.device), place])
 
     def forward(self, tokens: Tokens) -> Vectors:
@@ -257,6 +256,16 @@ def begin(tower: nn.Module, config: ClipTowerConfig) -> None:
             nn.init.normal_(module.fc2.weight, std=width * shrunk)
         if isinstance(module, nn.Linear):
             nn.init.zeros_(module.bias)
+
+
+def ends_of(tokens: Tokens, end_id: int) -> Int[Tensor, " rows"]:
+    """Where each text ends: the place of its first end token, or 0 where it has none.
+
+    Args:
+        tokens: Of the texts.
+        end_id: The end token's; `LAST` for the highest number of a row, whatever it is.
+    """
+    return (tokens if end_id == LAST else (tokens == end_id).int()).argmax(1)
 
 
 def layers_of(towers: Sequence[nn.Module]) -> list[nn.Module]:

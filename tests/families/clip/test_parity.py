@@ -15,11 +15,12 @@ from transformers import (
     SiglipModel,
 )
 
+from makar.core.errors import ModelError
 from makar.core.random import Rng
 from makar.families.clip.build import embedded
 from makar.families.clip.ecosystem import from_ecosystem
 from makar.families.clip.family import FAMILY, load
-from makar.families.clip.sample import image_vectors, text_vectors
+from makar.families.clip.sample import image_vectors, text_vectors, token_vectors
 from makar.families.clip.text import read_text, text_of
 from tests.families.clip.support import CAPTIONS, rows, saved, tiny
 
@@ -69,8 +70,19 @@ def test_their_clip_gives_their_numbers_here(act, end, tmp_path):
     ours.net.eval()
     with torch.no_grad():
         seen, read = ours.net(batch["images"], tokens)
+        _, cut = embedded(ours, batch["images"][[0, 2]], tokens[[0, 2]])
     torch.testing.assert_close(seen, found.image_embeds, atol=1e-5, rtol=0)
     torch.testing.assert_close(read, found.text_embeds, atol=1e-5, rtol=0)
+    torch.testing.assert_close(cut, found.text_embeds[[0, 2]], atol=1e-5, rtol=0)
+    torch.testing.assert_close(token_vectors(ours, tokens), found.text_embeds, atol=1e-5, rtol=0)
+
+
+def test_a_text_without_an_end_is_refused():
+    ours = tiny()
+    tokens = ours.parts["codec"].ids(CAPTIONS[:2])
+    tokens[1, 1:] = 5
+    with pytest.raises(ModelError, match="no end that the tower knows"):
+        token_vectors(ours, tokens)
 
 
 def test_their_siglip_gives_their_numbers_here(tmp_path):

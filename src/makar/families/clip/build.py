@@ -11,7 +11,7 @@ from makar.codecs.image_processor import ImageProcessor
 from makar.core.errors import ModelError
 from makar.core.nouns import Model
 from makar.families.clip.config import ClipConfig
-from makar.nets.clip import ClipNet, Images, layers_of
+from makar.nets.clip import ClipNet, Images, ends_of, layers_of
 from makar.nets.siglip import SiglipNet
 
 Net = ClipNet | SiglipNet
@@ -49,7 +49,7 @@ def captions_of(model: Model[Net]) -> Captions:
 
 def processor_of(config: ClipConfig) -> ImageProcessor:
     """What brings any picture to what the net sees."""
-    return ImageProcessor(config.vision.image_size, config.image_mean, config.image_std)
+    return ImageProcessor(config.vision.image_size, config.image_mean, config.image_std, config.center_crop)
 
 
 def shown(config: ClipConfig, images: Images) -> Images:
@@ -63,10 +63,17 @@ def shown(config: ClipConfig, images: Images) -> Images:
 
 
 def trimmed(config: ClipConfig, tokens: Int[Tensor, "rows tokens"]) -> Int[Tensor, "rows some"]:
-    """Rows without the padding that all of them have: a tower that reads from left to right never looks at it."""
+    """Rows without the padding that all of them have: a tower that reads from left to right never looks at it.
+
+    Raises:
+        ModelError: A row has no end, so that nothing says what it means.
+    """
     if config.kind == "siglip":
         return tokens
-    ends = (tokens == config.text.eos_token_id).int().argmax(1)
+    ends = ends_of(tokens, config.text.eos_token_id)
+    if not bool(ends.all()):  # a start stands at 0
+        what, fix = "a text has no end that the tower knows", "copy tokenizer and config.json from the same model"
+        raise ModelError(what, where="text_config.eos_token_id", value=config.text.eos_token_id, fix=fix)
     return tokens[:, : int(ends.max()) + 1]
 
 

@@ -19,6 +19,7 @@ class ClipConfig(Config):
         logit_scale_init_value: Logarithm of what CLIP's likeness is multiplied with, to begin with.
         image_mean: Of each channel in 0 to 1: what is taken from pictures before they are seen.
         image_std: Standard deviation of each channel: what they are then divided by.
+        center_crop: Whether the middle is cut out of a picture that is no square; else it is squeezed, as SigLIP's are.
     """
 
     family: Literal["clip"] = "clip"
@@ -29,6 +30,7 @@ class ClipConfig(Config):
     logit_scale_init_value: float = LOGIT_SCALE
     image_mean: tuple[float, ...] = Field(default_factory=lambda known: (0.5,) * known["vision"].num_channels)
     image_std: tuple[float, ...] = Field(default_factory=lambda known: (0.5,) * known["vision"].num_channels)
+    center_crop: bool = True
 
     @model_validator(mode="after")
     def _fits(self) -> "ClipConfig":

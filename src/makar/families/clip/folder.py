@@ -54,6 +54,7 @@ def read(folder: Path) -> tuple[ClipConfig, Net, dict[str, Any], dict[str, Any]]
     processor = read_processor(folder, size)
     channels = (found.get("vision_config") or {}).get("num_channels", 3)
     config = from_ecosystem(found, processor.mean[:channels], processor.std[:channels], place)
+    config = config.model_copy(update={"center_crop": processor.center_crop})
     where, weights = read_sharded(folder)
     with torch.device("meta"):
         net = build(config)

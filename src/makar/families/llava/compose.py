@@ -42,7 +42,7 @@ def with_eyes(model: Model[Llava], found: Any) -> Model[Llava]:
     config: Any = model.config
     same_shape("vision", config.vision, tower.config)
     take(model.net.vision_tower, tower)
-    seen = {name: getattr(found.config, name) for name in ("image_mean", "image_std")}
+    seen = {name: getattr(found.config, name) for name in ("image_mean", "image_std", "center_crop")}
     return replace(model, config=config.model_copy(update=seen))
 
 

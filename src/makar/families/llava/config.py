@@ -13,11 +13,13 @@ class LlavaConfig(LlavaShape):
     Args:
         image_mean: Of each channel in 0 to 1: what is taken from pictures before they are seen.
         image_std: Standard deviation of each channel: what they are then divided by.
+        center_crop: Whether the middle is cut out of a picture that is no square; else it is squeezed, as SigLIP's are.
     """
 
     family: Literal["llava"] = "llava"
     image_mean: tuple[float, ...] = Field(default_factory=lambda known: (0.5,) * known["vision"].num_channels)
     image_std: tuple[float, ...] = Field(default_factory=lambda known: (0.5,) * known["vision"].num_channels)
+    center_crop: bool = True
 
     @model_validator(mode="after")
     def _normalised(self) -> "LlavaConfig":

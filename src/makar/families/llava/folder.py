@@ -85,6 +85,7 @@ def read(folder: Path) -> tuple[LlavaConfig, Llava, dict[str, Any], dict[str, An
     found = read_object(place)
     processor = read_processor(folder, part(found, "vision_config", place).get("image_size", 224))
     config = from_ecosystem(found, processor.mean, processor.std, place)
+    config = config.model_copy(update={"center_crop": processor.center_crop})
     return config, read_net(config, folder), *read_parts(folder, config)
 
 
@@ -119,4 +120,4 @@ def named(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 def processor_of(config: LlavaConfig) -> ImageProcessor:
     """How pictures are prepared for a model."""
-    return ImageProcessor(config.vision.image_size, config.image_mean, config.image_std)
+    return ImageProcessor(config.vision.image_size, config.image_mean, config.image_std, config.center_crop)
