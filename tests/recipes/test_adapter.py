@@ -1,6 +1,7 @@
 """A recipe with an [adapter]: only it is trained, kept in checkpoints, and written as PEFT's folder."""
 
 import json
+import shutil
 import subprocess
 import sys
 
@@ -137,6 +138,21 @@ def test_another_base_is_refused(tuned, workspace):
     save_tensors(base, tensors)
     with pytest.raises(RunError, match="another run: base differs"):
         tuned()
+
+
+@pytest.mark.parametrize("reference", ["@chain", "{root}/runs/chain"])
+def test_a_run_over_a_whole_chain_goes_on_whatever_its_checkpoints_do(tuned, tiny, workspace, reference):
+    """What it stands on are the weights of the last stage, and nothing else that lies in its folder."""
+    chain = tuned(f"{TUNED}train.steps=2").folder
+    after = TEXT[TEXT.index("[stages.tuned]") :].replace('"@base"', f'"{reference.format(root=workspace.root)}"')
+    file = tiny(name="after", text=after)
+    with pytest.raises(Killed):
+        train(file, workspace, progress=killer(6))
+    shutil.copytree(chain / "checkpoints" / "step-00000002", chain / "checkpoints" / "step-00000099")
+    (result,) = train(file, workspace)
+    assert result.run.finished
+    (parent,) = result.run.manifest["parent"].values()
+    assert parent["weights"].keys() == {"adapter_model.safetensors"}
 
 
 def test_a_run_over_a_changed_base_does_not_open(tuned, workspace):

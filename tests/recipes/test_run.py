@@ -97,18 +97,37 @@ def test_models_are_found_by_run_and_by_folder(workspace, tmp_path):
     assert workspace.model(str(tmp_path / "runs/done/model")) == tmp_path / "runs/done/model"
 
 
+def test_a_recipe_of_several_stages_is_its_last_finished_one(workspace, tmp_path):
+    chain = workspace.run("chain").folder
+    (chain / "stages.json").write_text('["base", "sft", "align"]')
+    for reference in ("@chain", str(chain), f"@{chain}"):
+        assert workspace.model(reference) == chain / "sft/model"
+    workspace.run("chain/align").begin(RECIPE, {"finished": "x"})
+    workspace.run("chain/align").model.mkdir()
+    for reference in ("@chain", str(chain)):
+        assert workspace.model(reference) == chain / "align/model"
+    fresh = workspace.run("fresh")
+    fresh.folder.mkdir()
+    (fresh.folder / "stages.json").write_text('["base"]')
+    workspace.run("fresh/base").begin(RECIPE, {})
+    for reference in ("@fresh", str(fresh.folder)):
+        with pytest.raises(RunError, match="base: the run has not finished"):
+            workspace.model(reference)
+
+
 @pytest.mark.parametrize(
     ("reference", "kind", "said"),
     [
         ("@dnoe", RecipeError, "did you mean '@done'"),
         ("@zzz", RecipeError, "@chain/sft, @done, @half"),
         ("@half", RunError, "has not finished"),
+        ("{root}/runs/half", RunError, "has not finished"),
         ("nowhere", RecipeError, "no such model folder"),
     ],
 )
-def test_models_that_are_not_there(workspace, reference, kind, said):
+def test_models_that_are_not_there(workspace, tmp_path, reference, kind, said):
     with pytest.raises(kind, match=said):
-        workspace.model(reference)
+        workspace.model(reference.format(root=tmp_path))
 
 
 def test_commit_is_of_our_own_checkout_only(tmp_path, monkeypatch):

@@ -45,6 +45,8 @@ class Workspace:
     ) -> Path:
         """The model folder behind "@run", a path to a run or model folder, or a name such as "smollm2".
 
+        A recipe of several stages stands for the last of them that is finished.
+
         Args:
             reference: As a recipe says it.
             say: Takes a line on a model that is fetched for its name.
@@ -55,20 +57,25 @@ class Workspace:
             RunError: The run has not finished.
             SourceError: A model of that name cannot be fetched.
         """
-        if reference[0] != "@":
+        from makar.engine.load import last_stage  # torch: only where a model is looked up
+
+        if reference[0] == "@":
+            run = Run(last_stage(self.run(reference[1:]).folder))
+            if not run.manifest:
+                known = sorted(f"@{path.parent.relative_to(self.runs)}" for path in self.runs.glob("**/manifest.json"))
+                what = "no such stage or run" if besides else "no such run"
+                raise RecipeError(what, where=self.runs, value=reference, fix=nearest(reference, [*besides, *known]))
+        else:
             folder = Path(reference)
             if not folder.is_dir():
-                from makar.interop.known import find_model, is_named  # torch: only where a name must be looked up
+                from makar.interop.known import find_model, is_named
 
                 if is_named(reference):
                     return find_model(reference, say)
                 raise RecipeError("no such model folder", value=reference, fix="name a run or a model folder, or @run")
-            return Run(folder).model if (folder / "manifest.json").is_file() else folder
-        run = self.run(reference[1:])
-        if not (run.folder / "manifest.json").is_file():
-            known = sorted(f"@{path.parent.relative_to(self.runs)}" for path in self.runs.glob("**/manifest.json"))
-            what = "no such stage or run" if besides else "no such run"
-            raise RecipeError(what, where=self.runs, value=reference, fix=nearest(reference, [*besides, *known]))
+            run = Run(last_stage(folder))
+            if not run.manifest:
+                return folder
         if not run.finished:
             raise RunError("the run has not finished", where=run.folder, fix="run its own recipe to the end first")
         return run.model
