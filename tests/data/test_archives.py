@@ -11,6 +11,7 @@ import zstandard
 from makar.core.errors import InputError, UserError
 from makar.data import archives
 from makar.data.archives import on_disk
+from makar.data.document import Fault
 from makar.data.read import read
 from tests.data.corpora import verse
 
@@ -156,6 +157,20 @@ def test_links_in_a_tar_are_counted_and_not_followed(tmp_path):
         archive.addfile(link)
     (fault,) = read(on_disk(path, "a.tar"), "a.tar")
     assert fault.reason == "link or device in an archive"
+
+
+def test_what_is_hidden_in_an_archive_is_counted_unless_it_was_asked_for(tmp_path):
+    members = {"a.txt": b"hello", ".b.txt": b"hidden", "x/.git/c.txt": b"too"}
+    zips, tars = zipped(tmp_path / "a.zip", members), tar(tmp_path / "a.tar", members)
+    for path, unpack in ((zips, archives.unpack_zip), (tars, archives.unpack_tar)):
+        first, *others = read(on_disk(path, "a"), "a")
+        assert first.text == "hello"
+        assert [(item.where, item.reason, item.bytes) for item in others] == [
+            ("a/.b.txt", "hidden", 6),
+            ("a/x/.git/c.txt", "hidden", 3),
+        ]
+        assert [entry.name for entry in unpack(on_disk(path, "a"), "x/.git")] == ["a/x/.git/c.txt"]
+        assert [entry.name for entry in unpack(on_disk(path, "a"), ".b.txt") if not isinstance(entry, Fault)]
 
 
 def test_an_encrypted_zip_is_an_error(tmp_path):

@@ -213,14 +213,18 @@ def test_a_dataset_of_conversations_says_its_kind_and_drops_repetitions(tmp_path
     assert "a conversation as one line of JSON" in (tmp_path / "out" / "README.md").read_text()
 
 
-def test_only_the_first_few_faults_of_a_kind_are_told(tmp_path):
+def test_the_first_few_faults_of_a_kind_are_told_and_all_are_listed(tmp_path):
     bad = [{"messages": [{"content": "hi"}]}] * 9
     (tmp_path / "a.jsonl").write_text("\n".join(json.dumps(row) for row in [*rows_of(40), *bad]))
     told = []
     collect([str(tmp_path / "a.jsonl")], tmp_path / "out", CollectOptions(), told.append)
     said = [line for line in told if "without a role" in line]
     assert len(said) == 5
-    assert said[-1].endswith("more of these are only counted")
+    assert said[-1].endswith("more of these are only in quarantine.jsonl")
+    listed = [json.loads(line) for line in (tmp_path / "out" / "quarantine.jsonl").read_text().splitlines()]
+    assert [row["where"] for row in listed] == [f"{tmp_path / 'a.jsonl'}, line {number}" for number in range(41, 50)]
+    assert {(row["reason"], bool(row["fix"])) for row in listed} == {("a message without a role", True)}
+    assert "`quarantine.jsonl` lists" in (tmp_path / "out" / "README.md").read_text()
 
 
 def test_one_dataset_holds_one_kind(tmp_path):

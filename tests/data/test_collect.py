@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from makar.core import files
-from makar.core.errors import InputError, ResourceError, RunError, SourceError
+from makar.core.errors import InputError, MakarError, ResourceError, RunError, SourceError
 from makar.data import steps as module
 from makar.data.collect import collect
 from makar.data.config import CollectOptions
@@ -31,9 +31,14 @@ def messy(root: Path) -> list[str]:
     (root / "poems" / "short.txt").write_text("moon")
     (root / "poems" / "latin.txt").write_bytes("café".encode("latin-1"))
     (root / "poems" / "picture.png").write_bytes(b"\x89PNG")
+    (root / "poems" / "empty.txt").touch()
+    (root / "poems" / ".hidden.txt").write_text("moon")
+    (root / "poems" / "passwords.txt").symlink_to("/etc/passwd")
+    (root / "poems" / "elsewhere").symlink_to("/etc")
     (root / "poems" / "mended.txt").write_text(verse(90) + "\nschÃ¶n\r\n")
     rows = [json.dumps({"text": verse(f"row {n}"), "group": f"book {n // 3}"}) for n in range(30)]
     (root / "rows.jsonl.gz").write_bytes(gzip.compress("\n".join([*rows, "{broken"]).encode()))
+    (root / "poems" / os.fsdecode(b"a.\xff")).write_text("moon")
     return [str(root / "poems"), str(root / "rows.jsonl.gz")]
 
 
@@ -46,18 +51,20 @@ def test_everything_that_was_read_is_kept_or_counted(tmp_path):
     manifest = collect(messy(tmp_path), tmp_path / "out", SPLIT)
     counts = [*manifest.kept_raw.values(), *manifest.dropped.values()]
     assert sum(counts, Count()) == manifest.read
-    plain = [
-        file.read_bytes().decode()
-        for file in (tmp_path / "poems").iterdir()
-        if file.name not in ("latin.txt", "picture.png")
-    ]
+    odd = ("latin.txt", "picture.png", "empty.txt", ".hidden.txt", "passwords.txt", "elsewhere", os.fsdecode(b"a.\xff"))
+    plain = [file.read_bytes().decode() for file in (tmp_path / "poems").iterdir() if file.name not in odd]
     rows = [verse(f"row {n}") for n in range(30)]
-    lost = len("café".encode("latin-1")) + len("{broken")
-    assert manifest.read == Count(documents=40 + 6 + 31, bytes=sum(map(size, plain + rows)) + lost)
+    lost = len("café".encode("latin-1")) + len("{broken") + len("moon")
+    assert manifest.read == Count(documents=40 + 11 + 31, bytes=sum(map(size, plain + rows)) + lost)
     assert {reason: count.documents for reason, count in manifest.dropped.items()} == {
         "broken UTF-8": 1,
         "duplicate": 1,
+        "empty": 1,
+        "hidden": 1,
+        "link that leaves the folder, or leads nowhere": 1,
+        "link to a folder": 1,
         "near-duplicate": 1,
+        "no reader for .?": 1,
         "no reader for .png": 1,
         "not valid JSON": 1,
         "too short": 1,
@@ -72,6 +79,26 @@ def test_everything_that_was_read_is_kept_or_counted(tmp_path):
         )
         assert texts, split
     assert any("schön" in text for split in manifest.kept for text in dataset.texts(split))
+
+
+def test_a_document_that_is_lost_between_the_steps_is_a_fault_that_is_said(tmp_path, monkeypatch):
+    judged = module.judged
+    monkeypatch.setattr(module, "judged", lambda work: list(judged(work))[1:])
+    with pytest.raises(MakarError, match="19 of 20 documents are accounted for") as fault:
+        collect([str(folder_of(tmp_path / "poems"))], tmp_path / "out", SPLIT)
+    assert fault.value.exit_code == 1
+    assert not (tmp_path / "out").exists()
+
+
+def test_what_could_not_be_read_is_listed_part_by_part(tmp_path, monkeypatch):
+    """Nine bad rows in parts of two: nine lines, in order, and no list that grows."""
+    monkeypatch.setattr(module, "LISTED", 2)
+    rows = [json.dumps({"text": verse(number)}) for number in range(30)]
+    (tmp_path / "a.jsonl").write_text("\n".join([*rows, *["{broken"] * 9]))
+    collect([str(tmp_path / "a.jsonl")], tmp_path / "out", SPLIT)
+    listed = [json.loads(line) for line in (tmp_path / "out" / "quarantine.jsonl").read_text().splitlines()]
+    assert [row["where"] for row in listed] == [f"{tmp_path / 'a.jsonl'}, line {number}" for number in range(31, 40)]
+    assert {row["reason"] for row in listed} == {"not valid JSON"}
 
 
 def test_the_splits_share_no_group_and_no_document(tmp_path):
@@ -240,7 +267,8 @@ def test_memory_holds_a_part_and_no_more(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("name", "data", "message"),
     [
-        ("a.txt", b"", "source is empty"),
+        ("a.txt", b"", "nothing readable in the source: empty"),
+        ("a.csv", b"text,group\n", "nothing readable in the source: empty"),
         ("a.txt", b"\x89PNG\r\n\x1a\n\0\0\0", "binary"),
         ("a.txt", b"caf\xe9 au lait", "broken UTF-8"),
         ("a.xyz", b"hello", "no reader for .xyz"),

@@ -98,16 +98,36 @@ def test_the_licence_is_what_the_package_declares(tmp_path, fields, licence):
     assert licence_of_wheel(wheel(tmp_path, fields=fields)) == licence
 
 
-def test_a_folder_is_its_visible_files_in_order(tmp_path):
+def test_a_folder_is_its_visible_files_in_order_and_the_rest_is_counted(tmp_path):
     root = tmp_path / "poems"
-    for name in ("b.txt", "a.txt", "c/d.txt", ".hidden.txt", ".git/x.txt"):
+    for name in ("b.txt", "a.txt", "c/d.txt", "c/.hidden.txt", ".hidden.txt", ".git/x.txt", ".git/y.txt"):
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).write_text(name)
-    (tmp_path / "secret.txt").write_text("secret")
-    (root / "link.txt").symlink_to(tmp_path / "secret.txt")
+    (tmp_path / "secrets").mkdir()
+    (tmp_path / "secrets" / "secret.txt").write_text("secret")
+    (root / "away").symlink_to(tmp_path / "secrets")
+    (root / "again").symlink_to(root / "c")
+    (root / "link.txt").symlink_to(tmp_path / "secrets" / "secret.txt")
+    (root / "lost.txt").symlink_to(tmp_path / "nothing")
+    (root / "loop").symlink_to(root / "loop")
+    (root / "copy.txt").symlink_to(root / "a.txt")
     source = fetch(f"{root}/")
-    assert [document.text for document in documents(source)] == ["a.txt", "b.txt", "c/d.txt"]
-    assert next(iter(documents(source))).id == f"{root}/a.txt"
+    found = list(documents(source))
+    assert [item.text for item in found if isinstance(item, Document)] == ["a.txt", "b.txt", "a.txt", "c/d.txt"]
+    assert found[0].id == f"{root}/a.txt"
+    passed = [(item.where.removeprefix(f"{root}/"), item.reason, item.bytes) for item in found[4:]]
+    elsewhere = "link that leaves the folder, or leads nowhere"
+    assert sorted(passed) == [
+        (".git", "hidden", 0),
+        (".hidden.txt", "hidden", 11),
+        ("again", "link to a folder", 0),
+        ("away", "link to a folder", 0),
+        ("c/.hidden.txt", "hidden", 13),
+        ("link.txt", elsewhere, 0),
+        ("loop", elsewhere, 0),
+        ("lost.txt", elsewhere, 0),
+    ]
+    assert all(item.fix for item in found[4:])
     before = source.sha256
     (root / ".hidden.txt").write_text("other")
     assert fetch(str(root)).sha256 == before
@@ -243,4 +263,21 @@ def test_a_pipe_or_a_socket_is_refused_at_once(tmp_path):
             with pytest.raises(SourceError, match="neither a file nor a folder"):
                 fetch(str(tmp_path / name))
     (tmp_path / "a.txt").write_text("x")
-    assert [item.text for item in documents(fetch(str(tmp_path)))] == ["x"], "in a folder they are passed over"
+    file, *others = documents(fetch(str(tmp_path)))
+    assert file.text == "x"
+    assert [item.reason for item in others] == ["neither a file nor a folder"] * 2, "in a folder they are passed over"
+
+
+def test_a_folder_that_stays_closed_is_said(tmp_path, monkeypatch):
+    (tmp_path / "a" / "b").mkdir(parents=True)
+    (tmp_path / "a" / "x.txt").write_text("x")
+    scandir = os.scandir
+
+    def closed(path):
+        if str(path).endswith("b"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr("os.scandir", closed)
+    with pytest.raises(SourceError, match=r"a/b: cannot be read: Permission denied; change its mode"):
+        fetch(str(tmp_path / "a"))

@@ -32,6 +32,7 @@ def folder(root, count=30):
     (root / "sun" / "d.gif").write_bytes(file_of(noise(1), "GIF", save_all=True, append_images=[noise(2)]))
     (root / "sun" / "e.svg").write_text('<svg viewBox="0 0 9 9"><image href="http://example.org"/></svg>')
     noise(200, mode="L").save(root / "moon" / "gray.png")
+    (root / "moon" / ".thumb.png").write_bytes(b"hidden")
     return root
 
 
@@ -49,17 +50,18 @@ def everything(path):
 def test_everything_that_was_read_is_kept_or_counted(tmp_path):
     manifest = collect([str(folder(tmp_path / "a"))], tmp_path / "out", SPLIT)
     assert sum([*manifest.kept_raw.values(), *manifest.dropped.values()], Count()) == manifest.read
-    assert manifest.read.documents == 36
+    assert manifest.read.documents == 37
     lost = {reason.removesuffix(" of a test picture"): count.documents for reason, count in manifest.dropped.items()}
     assert lost == {
         "truncated or damaged picture": 1,
         "animated, or of several pages": 1,
         "a drawing that refers to something outside itself": 1,
         "duplicate": 1,
+        "hidden": 1,
         "near-duplicate": 1,
     }
     listed = [json.loads(line) for line in (tmp_path / "out" / "quarantine.jsonl").read_text().splitlines()]
-    assert [row["where"].rpartition("/")[2] for row in listed] == ["a-cut.png", "d.gif", "e.svg"]
+    assert [row["where"].rpartition("/")[2] for row in listed] == ["a-cut.png", "d.gif", "e.svg", ".thumb.png"]
     assert all(row["fix"] for row in listed)
     assert manifest.kind == "image"
     assert manifest.pictures.classes == ("moon", "sun")

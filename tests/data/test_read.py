@@ -1,5 +1,7 @@
 import json
+import tarfile
 import tracemalloc
+import zipfile
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -137,6 +139,16 @@ def test_every_kind_of_column_is_counted_slice_by_slice(tmp_path):
     assert part == pytest.approx(whole / 3, rel=0.05)
 
 
+@pytest.mark.parametrize("name", ["a.txt", "a.jsonl", "a.csv", "a.parquet", "a.zip", "a.tar"])
+def test_a_file_that_holds_nothing_is_a_fault(tmp_path, name):
+    path = tmp_path / name
+    pq.write_table(pa.table({"text": pa.array([], pa.string())}), tmp_path / "a.parquet")
+    zipfile.ZipFile(tmp_path / "a.zip", "w").close()
+    tarfile.open(tmp_path / "a.tar", "w").close()
+    path.touch()
+    assert [(item.reason, item.where) for item in items(path)] == [("empty", name)]
+
+
 def test_an_unknown_suffix_is_a_fault_that_names_the_known(tmp_path):
     for name in ("a.xyz", "README"):
         (fault,) = items(tmp_path / name, "hello")
@@ -144,8 +156,11 @@ def test_an_unknown_suffix_is_a_fault_that_names_the_known(tmp_path):
         assert ".jsonl" in fault.fix
 
 
+PLAIN = st.characters(codec="utf-8", exclude_characters="\0\ufeff\r")
+
+
 @settings(max_examples=30, deadline=None)
-@given(st.lists(st.text(st.characters(codec="utf-8", exclude_characters="\0\ufeff\r"), max_size=90), max_size=60))
+@given(st.lists(st.text(PLAIN, max_size=90), max_size=60).filter(any))
 def test_a_long_text_is_cut_into_pieces_that_are_together_all_of_it(tmp_path_factory, paragraphs):
     text = "\n\n".join(paragraphs)
     path = tmp_path_factory.mktemp("cut") / "a.txt"

@@ -80,6 +80,7 @@ def pictures(tmp_path):
     for number in range(7):
         values = random.integers(0, 256, (16 + number, 20, 3), dtype=np.uint8)
         Image.fromarray(values).save(folder / f"{number}.png")
+    (folder / ".DS_Store").write_bytes(b"hidden, and no picture")
     return folder
 
 
@@ -189,7 +190,7 @@ def test_all_of_the_model_may_learn_too(taught, bases, tmp_path):
 
 @pytest.mark.parametrize("count", [1, 3])
 def test_too_few_pictures_are_refused(taught, pictures, count):
-    for file in sorted(pictures.iterdir())[count:]:
+    for file in sorted(pictures.glob("*.png"))[count:]:
         file.unlink()
     with pytest.raises(RecipeError, match=r"too few pictures of the subject \(got [13]\).*three to learn from"):
         taught()

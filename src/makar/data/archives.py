@@ -17,6 +17,9 @@ from typing import Any, cast
 from makar.core.errors import InputError, UserError
 from makar.data.document import Fault
 
+HIDDEN = "hidden"
+"""The reason for which files and folders are passed over whose names begin with a dot."""
+
 RATIO, FREE, TOTAL, DEPTH = 200, 64 << 20, 100 << 30, 3
 """A file may unpack to 200 times its size (text reaches 10, logs 100) or 64 MiB, to 100 GiB at most, in 3 layers."""
 
@@ -274,7 +277,7 @@ def unpacked_kind(kind: str) -> str:
 
 
 def unpack_zip(entry: Entry, only: str = "") -> Iterator[Entry | Fault]:
-    """The members of a .zip, in its own order.
+    """The members of a .zip, in its own order; what is hidden is counted and left alone.
 
     Args:
         entry: The archive.
@@ -284,12 +287,13 @@ def unpack_zip(entry: Entry, only: str = "") -> Iterator[Entry | Fault]:
         for info in archive.infolist():
             base = info.filename.rsplit("/", 1)[-1]
             member = deeper(entry, info.filename, base, lambda info=info: archive.open(info))
-            if within(info.filename, only) and not info.is_dir() and not base.startswith("."):
-                yield member
+            if within(info.filename, only) and not info.is_dir():
+                hidden = is_hidden(info.filename, only)
+                yield unseen(member.name, info.file_size) if hidden else member
 
 
 def unpack_tar(entry: Entry, only: str = "", skip: int = 0) -> Iterator[Entry | Fault]:
-    """The members of a .tar, in its own order; links and devices are counted and left alone.
+    """The members of a .tar, in its own order; what is hidden, links and devices are counted and left alone.
 
     Args:
         entry: The archive.
@@ -301,9 +305,11 @@ def unpack_tar(entry: Entry, only: str = "", skip: int = 0) -> Iterator[Entry | 
             name = info.name.removeprefix("./").split("/", skip)[-1]
             base = name.rsplit("/", 1)[-1]
             member = deeper(entry, name, base, lambda info=info: archive.extractfile(info))
-            if info.isdir() or base.startswith(".") or not within(name, only):
+            if info.isdir() or not within(name, only):
                 continue
-            if info.isreg():
+            if is_hidden(name, only):
+                yield unseen(member.name, info.size)
+            elif info.isreg():
                 yield member
             else:
                 yield Fault("link or device in an archive", member.name, 0, "collect the file that it points to")
@@ -312,6 +318,16 @@ def unpack_tar(entry: Entry, only: str = "", skip: int = 0) -> Iterator[Entry | 
 def within(name: str, only: str) -> bool:
     """Whether a member is the one asked for, or lies in the folder asked for; all do where nothing was."""
     return not only or name == only or name.startswith(f"{only}/")
+
+
+def is_hidden(name: str, only: str) -> bool:
+    """Whether a member, or a folder above it, is hidden; what was asked for by its name is not."""
+    return any(part.startswith(".") and part != "." for part in name.removeprefix(only).split("/"))
+
+
+def unseen(where: str, size: int) -> Fault:
+    """The fault of a hidden file or folder."""
+    return Fault(HIDDEN, sayable(where), size, "name it as a source of its own, if it belongs to the data")
 
 
 def seekable(entry: Entry) -> io.BufferedIOBase:

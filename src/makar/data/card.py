@@ -10,6 +10,8 @@ PROSE = (
     "validation, and what shares as much with validation from training.",
 )
 
+LISTED = "`quarantine.jsonl` lists what could not be read: file and place, the reason, and what to do about it."
+
 HELD = {
     "text": "",
     "chat": " (a conversation as one line of JSON)",
@@ -78,6 +80,7 @@ def of_texts(manifest: Manifest, how: str) -> Sequence[str]:
         f"Validation takes {options.valid_fraction:.1%} of the groups by a hash of the name (seed {options.seed}).",
         *(PROSE if manifest.kind == "text" else ()),
         f"Dropped is every repetition: the same text, or a Jaccard similarity of word 5-grams from {options.near}.",
+        LISTED,
         "",
         *(f"- {note}" for note in manifest.notes),
         "",
@@ -104,7 +107,7 @@ def of_pictures(manifest: Manifest, how: str) -> Sequence[str]:
         f"{options.pictures.background}), in sRGB,",
         f"as PNG with {'one channel' if facts.channels == 1 else 'three channels, or one where they are gray'}. "
         f"{manifest.mended.documents:,} of those kept were changed by that. {shape}",
-        "`quarantine.jsonl` lists what could not be used, with the reason and what to do about it.",
+        LISTED,
         "",
         f"Classes: {classes}. With a caption: {facts.captions:,}.",
         "",

@@ -17,6 +17,9 @@ from makar.data.picture_steps import build_pictures
 from makar.data.steps import Work, build, record_of
 from makar.data.store import Count, Manifest
 
+FORMAT = 2
+"""Of the parts of the work: what an interrupted collection left in another is of no use."""
+
 
 def collect(
     sources: Sequence[str],
@@ -80,6 +83,7 @@ def same(out: Path, plan: dict[str, Any]) -> Manifest:
 
 def resume(work: Path, plan: dict[str, Any], say: Say) -> None:
     """Keep what an interrupted run of the same plan has finished, and nothing else."""
+    plan = plan | {"format": FORMAT}
     if (work / "plan.json").exists() and read_json(work / "plan.json") == plan:
         say("continuing an interrupted collection")
     else:

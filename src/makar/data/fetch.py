@@ -5,10 +5,11 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NoReturn
 
 from makar.core.errors import SourceError
 from makar.core.files import sha256
-from makar.data.archives import UNPACKERS, Entry, on_disk
+from makar.data.archives import UNPACKERS, Entry, on_disk, sayable, unseen
 from makar.data.document import Document, Fault
 from makar.data.made import LICENCE, make
 from makar.data.packages import CLIENTS, bytes_of, cache, client_of, fetch_package, members
@@ -62,7 +63,7 @@ def fetch(name: str) -> Fetched:
     try:
         digest, size = hash_of(path)
     except OSError as fault:
-        raise SourceError(f"cannot be read: {fault.strerror}", where=fault.filename, fix="change its mode") from None
+        cannot_read(fault)
     return Fetched(name, path, "", digest, size, "not declared (a local path)")
 
 
@@ -91,14 +92,54 @@ def text_bytes(name: str) -> int:
 
 
 def files_in(path: Path) -> Iterator[Path]:
-    """The files under a folder, in one order everywhere, less what is hidden and links that leave the folder."""
+    """The files under a folder that are read, in one order everywhere."""
+    return (found for found in walk(path) if isinstance(found, Path))
+
+
+def walk(path: Path) -> Iterator[Path | Fault]:
+    """What lies under a folder, in one order everywhere: files, and what is passed over, a hidden folder as one.
+
+    Raises:
+        SourceError: A folder in it cannot be read.
+    """
     root = path.resolve()
-    for folder, folders, names in os.walk(path):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
+    for folder, folders, names in os.walk(path, onerror=cannot_read):
+        entered: list[str] = []
+        for name in sorted(folders):
+            fault = passed_over(Path(folder, name), root)
+            if fault is None:
+                entered.append(name)
+            else:
+                yield fault
+        folders[:] = entered
         for name in sorted(names):
-            file = Path(folder, name)
-            if not name.startswith(".") and file.is_file() and file.resolve().is_relative_to(root):
-                yield file
+            yield passed_over(Path(folder, name), root) or Path(folder, name)
+
+
+def passed_over(path: Path, root: Path) -> Fault | None:
+    """Why something in a folder is not read, if it is not: it is hidden, leads elsewhere, or is no file.
+
+    Args:
+        path: In the folder.
+        root: The folder, less all links.
+    """
+    if path.name.startswith("."):
+        return unseen(str(path), path.lstat().st_size if path.is_file() else 0)
+    if path.is_symlink() and not (path.is_file() and path.resolve().is_relative_to(root)):
+        reason = "link to a folder" if path.is_dir() else "link that leaves the folder, or leads nowhere"
+        return Fault(reason, sayable(str(path)), 0, "name what it points to as a source of its own")
+    if path.is_file() or path.is_dir():
+        return None
+    return Fault("neither a file nor a folder", sayable(str(path)), 0, "write what it gives into a file")
+
+
+def cannot_read(fault: OSError) -> NoReturn:
+    """Say which file or folder stays closed.
+
+    Raises:
+        SourceError: Always.
+    """
+    raise SourceError(f"cannot be read: {fault.strerror}", where=fault.filename, fix="change its mode") from None
 
 
 def documents(source: Fetched) -> Iterator[Document | Fault]:
@@ -118,6 +159,8 @@ def documents(source: Fetched) -> Iterator[Document | Fault]:
 def entries(source: Fetched) -> Iterator[Entry | Fault]:
     """The files of a source, in one order everywhere; a package's archive is opened, others are given as they are.
 
+    What is passed over is a fault: nothing that lies there goes uncounted.
+
     Raises:
         InputError: The package is damaged or hostile.
         SourceError: It has nothing under the path that was asked for.
@@ -128,6 +171,7 @@ def entries(source: Fetched) -> Iterator[Entry | Fault]:
         base = source.name.rstrip("/")
         for file in files_in(source.path):
             yield on_disk(file, f"{base}/{file.relative_to(source.path).as_posix()}")
+        yield from (found for found in walk(source.path) if isinstance(found, Fault))  # last: a bad file says more
     else:
         yield on_disk(source.path, source.name)
 

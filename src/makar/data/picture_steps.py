@@ -1,6 +1,5 @@
 """The steps of a collection of pictures, each of which happens once: read, split, deduplicate, write."""
 
-import json
 import re
 import shutil
 from collections import Counter
@@ -19,7 +18,7 @@ from makar.data.card import card
 from makar.data.config import CollectOptions, PictureOptions
 from makar.data.dedup import Verdict
 from makar.data.document import Fault
-from makar.data.faults import Faults
+from makar.data.faults import LISTED, Faults, write_quarantine
 from makar.data.idx import CLASS_NAMES
 from makar.data.perceptual import find_alike, hashes, small_copies
 from makar.data.picture_sets import Found, pictures
@@ -27,7 +26,7 @@ from makar.data.picture_survey import suffix_of, survey
 from makar.data.pictures import Still, decode, from_array, need_pillow, to_png
 from makar.data.split import REASONS as HELD
 from makar.data.split import Fate, split, too_small
-from makar.data.steps import Work, nothing_in, record_of, start_of
+from makar.data.steps import Work, all_of, nothing_in, record_of, start_of
 from makar.data.store import (
     PART_BYTES,
     SPLITS,
@@ -48,7 +47,7 @@ from makar.data.svg import rasterise
 
 COLUMNS = ["image", "label", "text", "id", "group", "source", "bytes", "changed", "height", "width", "channels"]
 ROWS = 8192
-"""The most pictures, or faults, in a part of the work."""
+"""The most pictures in a part of the work."""
 
 DUPLICATES = {
     Verdict.SAME: "duplicate",
@@ -80,13 +79,13 @@ def read_pictures(work: Work) -> dict[str, Any]:
     done = parts(folder)
     place: dict[str, Any] = part_notes(done[-1])["place"] if done else start_of(0, None) | {"labelled": None}
     held: list[dict[str, Any]] = []
-    faults, number, bytes_held = Faults(work.say, lists=True), len(done), 0
+    faults, taken, number, bytes_held = Faults(work.say), Count(), len(done), 0
 
     def flush() -> None:
-        nonlocal number, bytes_held
+        nonlocal taken, number, bytes_held
         path = folder / f"{number:08}.parquet"
-        write_rows(path, held, {"place": place, **faults.take()})
-        number, bytes_held = number + 1, 0
+        write_rows(path, held, {"place": place, "taken": taken.model_dump(), **faults.take()})
+        taken, number, bytes_held = Count(), number + 1, 0
         held.clear()
 
     while place["source"] < len(work.sources):
@@ -95,6 +94,7 @@ def read_pictures(work: Work) -> dict[str, Any]:
         for item in islice(pictures(source, beside), place["items"], None):
             place["items"] += 1
             row = item if isinstance(item, Fault) else row_of(item, work.options.pictures)
+            taken += Count(documents=1, bytes=row.bytes if isinstance(row, Fault) else row["bytes"])
             if isinstance(row, Fault):
                 place["fault"] = place["fault"] or asdict(row)
                 faults.add(row)
@@ -106,7 +106,7 @@ def read_pictures(work: Work) -> dict[str, Any]:
                 place |= {"labelled": labelled, "documents": place["documents"] + 1}
                 held.append(row)
                 bytes_held += len(row["image"])
-            if bytes_held >= PART_BYTES or len(held) >= ROWS or len(faults.listed) >= ROWS:
+            if bytes_held >= PART_BYTES or len(held) >= ROWS or len(faults.listed) >= LISTED:
                 flush()
         if not place["documents"]:
             raise nothing_in(source, place["fault"])
@@ -239,13 +239,12 @@ def write_pictures(work: Work) -> dict[str, Any]:
         for writer in writers.values():
             writer.close()
         need_all(work, counts.kept)
-        notes = [part_notes(path) for path in work.parts("read")]
-        gone = tally([*(note["faults"] for note in notes), plain(counts.dropped)])
+        gone = tally([*(part_notes(path)["faults"] for path in work.parts("read")), plain(counts.dropped)])
         manifest = Manifest(
             kind="image",
             sources=[record_of(source) for source in work.sources],
             options=work.options,
-            read=sum([*counts.kept_raw.values(), *gone.values()], Count()),
+            read=all_of(work, [*counts.kept_raw.values(), *gone.values()]),
             kept_raw=counts.kept_raw,
             kept=counts.kept,
             dropped=gone,
@@ -254,8 +253,7 @@ def write_pictures(work: Work) -> dict[str, Any]:
             shards=[shard for writer in writers.values() for shard in writer.shards],
             notes=notes_of(work, facts, learned),
         )
-        listed = [json.dumps(fault, ensure_ascii=False) + "\n" for note in notes for fault in note["quarantine"]]
-        write_atomic(result / "quarantine.jsonl", "".join(listed))
+        write_quarantine(result, work.parts("read"))
         write_json(result / "manifest.json", manifest.model_dump())
         write_atomic(result / "README.md", card(manifest))
     return {}

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from makar.core.errors import InputError
-from makar.data.archives import UNPACKERS, Entry, seekable
+from makar.data.archives import UNPACKERS, Entry, sayable, seekable
 from makar.data.benchmarks import SUFFIXES, refuse_benchmark
 from makar.data.chats import FORMATS, Unfit, as_line, kind_of, recognise
 from makar.data.document import Document, Fault
@@ -35,7 +35,7 @@ def read(entry: Entry, source: str) -> Iterator[Document | Fault]:
     Raises:
         InputError: The file is damaged, hostile, or lacks what its reader needs.
     """
-    suffix = suffix_of(entry.kind)
+    suffix = suffix_of(sayable(entry.kind))
     if suffix not in READERS:
         yield Fault(
             f"no reader for {suffix or 'files without a suffix'}", entry.name, 0, f"readable: {' '.join(READERS)}"
@@ -43,11 +43,15 @@ def read(entry: Entry, source: str) -> Iterator[Document | Fault]:
         return
     if suffix in SUFFIXES:
         refuse_benchmark(entry)
+    empty = True
     for item in READERS[suffix](entry, source):
+        empty = False
         if isinstance(item, Entry):
             yield from read(item, source)
         else:
             yield item
+    if empty:
+        yield Fault("empty", entry.name, 0, "check that it was written whole, or leave it out")
 
 
 def suffix_of(kind: str) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import xxhash
 
-from makar.core.errors import InputError
+from makar.core.errors import InputError, MakarError
 from makar.core.files import folder_atomic, read_json, write_atomic, write_json
 from makar.core.say import Say
 from makar.data.ask import RULES, ask
@@ -24,7 +24,7 @@ from makar.data.config import CollectOptions
 from makar.data.dedup import REASONS as DUPLICATES
 from makar.data.dedup import Verdict, find_duplicates
 from makar.data.document import Document, Fault, size
-from makar.data.faults import Faults
+from makar.data.faults import LISTED, Faults, write_quarantine
 from makar.data.fetch import Fetched, documents
 from makar.data.held import SHARE, Held, hold, overlap
 from makar.data.minhash import fingerprints, signatures
@@ -106,25 +106,29 @@ def read_all(work: Work) -> dict[str, Any]:
     done = parts(folder)
     place: dict[str, Any] = part_notes(done[-1])["place"] if done else start_of(0, None)
     held: list[Document] = []
-    faults, number, bytes_held = Faults(work.say), len(done), 0
+    faults, taken, number, bytes_held = Faults(work.say), Count(), len(done), 0
     tests: dict[tuple[str, str], set[int]] = {}
 
     def flush() -> None:
-        nonlocal number, bytes_held
+        nonlocal taken, number, bytes_held
         refuse_rows(held, tests)
         columns: dict[str, Any] = {name: [getattr(document, name) for document in held] for name in COLUMNS}
         columns["bytes"] = np.array([size(document.text) for document in held], np.int64)
-        write_part(folder / f"{number:08}.parquet", columns, {"place": place, "faults": faults.take()["faults"]})
-        number, bytes_held = number + 1, 0
+        notes = {"place": place, "taken": taken.model_dump(), **faults.take()}
+        write_part(folder / f"{number:08}.parquet", columns, notes)
+        taken, number, bytes_held = Count(), number + 1, 0
         held.clear()
 
     while place["source"] < len(work.sources):
         source = work.sources[place["source"]]
         for item in islice(documents(source), place["items"], None):
             place["items"] += 1
+            taken += Count(documents=1, bytes=item.bytes if isinstance(item, Fault) else size(item.text))
             if isinstance(item, Fault):
-                faults.add(item)
                 place["fault"] = place["fault"] or asdict(item)
+                faults.add(item)
+                if len(faults.listed) >= LISTED:
+                    flush()
                 continue
             place["kind"] = place["kind"] or item.kind
             if item.kind != place["kind"] and (place["kind"], item.kind) != ("talks", "chat"):
@@ -264,7 +268,7 @@ def deduplicate_all(work: Work) -> dict[str, Any]:
 
 
 def write_all(work: Work) -> dict[str, Any]:
-    """The shards, the manifest and the card, in a folder that is whole or absent."""
+    """The shards, the manifest, the card and the list of what could not be read, in a folder whole or absent."""
     dropped = [part_notes(path)["faults"] for path in work.parts("read")]
     dropped += [part_notes(path)["dropped"] for path in work.parts("clean")]
     kept_raw: dict[str, Count] = {name: Count() for name in SPLITS}
@@ -300,7 +304,7 @@ def write_all(work: Work) -> dict[str, Any]:
             kind=RULES[work.options.ask[0]].kind if words else work.kind,
             sources=[record_of(source) for source in work.sources],
             options=work.options,
-            read=sum([*kept_raw.values(), *gone.values()], Count()),
+            read=all_of(work, [*kept_raw.values(), *gone.values()]),
             kept_raw=kept_raw,
             kept=kept,
             dropped=gone,
@@ -308,9 +312,23 @@ def write_all(work: Work) -> dict[str, Any]:
             shards=[shard for writer in writers.values() for shard in writer.shards],
             notes=notes(work),
         )
+        write_quarantine(result, work.parts("read"))
         write_json(result / "manifest.json", manifest.model_dump())
         write_atomic(result / "README.md", card(manifest))
     return {}
+
+
+def all_of(work: Work, counts: Sequence[Count]) -> Count:
+    """All that was read, by what became of it; the first step counted it too, as it came in.
+
+    Raises:
+        MakarError: Something was lost on the way.
+    """
+    found, taken = sum(counts, Count()), tally({"read": part_notes(path)["taken"]} for path in work.parts("read"))
+    if found != taken["read"]:
+        said = f"{found.documents:,} of {taken['read'].documents:,} documents are accounted for"
+        raise MakarError(f"{work.folder}: {said}, {found.bytes:,} of {taken['read'].bytes:,} bytes: a fault of makar's")
+    return found
 
 
 def words_of(work: Work) -> Words | None:

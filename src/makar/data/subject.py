@@ -14,6 +14,7 @@ from torch import Tensor
 from makar.core.errors import InputError, RecipeError
 from makar.core.nouns import Batch
 from makar.core.random import Rng
+from makar.data.archives import HIDDEN
 from makar.data.config import Augment, PictureOptions
 from makar.data.document import Fault
 from makar.data.fetch import Fetched, entries
@@ -43,6 +44,8 @@ def subject_pictures(
     found: list[UInt8[np.ndarray, "channels side side"]] = []
     for entry in (entry for source in sources for entry in entries(source)):
         if isinstance(entry, Fault):
+            if entry.reason == HIDDEN:
+                continue
             raise InputError(f"cannot be read: {entry.reason}", where=entry.where, fix=entry.fix)
         name = PurePosixPath(entry.name).name
         if only and not any(fnmatchcase(name, pattern) for pattern in only):
