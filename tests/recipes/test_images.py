@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 from PIL import Image
 
+from makar.app.again import again
 from makar.core.errors import InputError, RecipeError
 from makar.core.nouns import Request
 from makar.engine.load import open_model
@@ -48,6 +49,20 @@ steps = 2
 """
 
 
+VAE = """
+[model]
+family = "vae"
+net = { kind = "mlp", sample_size = 8, in_channels = 1, hidden_sizes = [16], latent_size = 4 }
+
+"""
+
+
+def size_of(place):
+    """Width and height of a picture's file."""
+    with Image.open(place) as picture:
+        return picture.size
+
+
 @pytest.fixture
 def file(tmp_path, shades):
     """A recipe that learns them."""
@@ -64,9 +79,8 @@ def test_a_folder_of_pictures_becomes_a_model(file, tmp_path):
     assert result.plan.units == ("images", 16)
     assert result.plan.step_seconds > 0
     samples = sorted(path.name for path in run.samples.glob("*.png"))
-    assert samples == ["step-00000002.png", "step-00000004.png"]
-    with Image.open(run.samples / samples[0]) as grid:
-        assert grid.size == (32, 32)
+    assert samples == ["step-00000002.png", "step-00000004.png", "way-00000002.png", "way-00000004.png"]
+    assert [size_of(run.samples / name) for name in samples[1:3]] == [(32, 32), (16, 32)]  # ways of 4, of 2 steps
     model = open_model(run.folder)
     assert model.config.classes == ("bright", "dark")
     assert model.generation == {"steps": 2}
@@ -86,6 +100,29 @@ def test_a_lesser_model_guides_while_training_and_ever_after(file, tmp_path):
     led = replace(model, parts={"guide": open_model(tmp_path / "runs/lesser")})
     pictures = [Engine(each).generate([Request("dark")])[0].data for each in (model, led, replace(model, parts={}))]
     assert pictures[0] == pictures[1] != pictures[2]
+
+
+def test_looks_are_made_again_from_their_files(file, tmp_path):
+    """The grid of the last step and the ways beside it, by the finished model."""
+    (result,) = train(load_recipe(file), Workspace(tmp_path))
+    for name in ("step", "way"):
+        place = result.run.samples / f"{name}-00000004.png"
+        found = again(place, None, tmp_path / f"{name}.png", print)
+        assert (found.different, size_of(found.file)) == (0, size_of(place))
+        assert again(found.file, None, tmp_path / "twice.png", print).different == 0
+
+
+def test_a_vae_shows_what_it_draws_and_what_it_gives_back(file, tmp_path):
+    text = file.read_text()
+    start, end = text.index("[model]"), text.index("[train]")
+    file.write_text(text[:start] + VAE + text[end:].replace("[sample]\nsteps = 2\n", ""))
+    (result,) = train(load_recipe(file), Workspace(tmp_path))
+    samples = sorted(path.name for path in result.run.samples.glob("*.png"))
+    assert samples == ["back-00000002.png", "back-00000004.png", "step-00000002.png", "step-00000004.png"]
+    assert [size_of(result.run.samples / name) for name in samples[1:3]] == [(32, 32), (32, 32)]
+    assert again(result.run.samples / samples[-1], None, tmp_path / "again.png", print).different == 0
+    with pytest.raises(InputError, match="does not say its seed"):
+        again(result.run.samples / samples[1], None, tmp_path / "again.png", print)
 
 
 def test_what_is_decoded_is_kept(file, tmp_path):

@@ -48,7 +48,7 @@ def again(place: Path, name: str | None, out: Path | None, say: Say) -> Again:
     from makar.app import api
     from makar.app.pictures import checked, opened
     from makar.interop.known import find_model
-    from makar.recipes.images import grid_of
+    from makar.recipes.images import grid_of, strips_of
     from makar.recipes.provenance import Provenance, maker, read_provenance, write_picture
 
     target, data = checked(out), read(place)
@@ -63,7 +63,8 @@ def again(place: Path, name: str | None, out: Path | None, say: Say) -> Again:
     made, recipe = maker(model, model_name, folder)
     compare(found, made, place, say)
     before = opened(place)  # now: the new file may take its place
-    picture = grid_of(remade(model, found, place))
+    lines = remade(model, found, place)
+    picture = strips_of(lines) if "strips" in found.made else grid_of([line[-1] for line in lines])
     write_picture(picture, Provenance(found.rows, {**made, **kept(found)}, recipe), target)
     return Again(target, *difference(before, picture))
 
@@ -102,19 +103,21 @@ def compare(found: "Provenance", made: Mapping[str, Any], place: Path, say: Say)
 
 
 def kept(found: "Provenance") -> dict[str, Any]:
-    """What holds for the new file too: the shape of the batch."""
-    return {"batch": found.made["batch"]} if "batch" in found.made else {}
+    """What holds for the new file too: the shape of the batch, and whether it shows how its pictures came to be."""
+    return {name: found.made[name] for name in ("batch", "strips") if name in found.made}
 
 
-def remade(model: "Model[Any]", found: "Provenance", place: Path) -> list[Any]:
-    """The pictures of a file; one that stood among others stands at its place among copies of itself.
+def remade(model: "Model[Any]", found: "Provenance", place: Path) -> list[list[Any]]:
+    """The pictures of a file, each behind what was shown on its way.
+
+    One that stood among others stands at its place among copies of itself.
 
     Raises:
         InputError: A file that it began from is another now, or what the file says does not fit the model.
     """
     from makar.core.config import parse
     from makar.core.nouns import Request
-    from makar.engine.run import Engine
+    from makar.recipes.images import frames
 
     requests: list[Request] = []
     for row in found.rows:
@@ -125,8 +128,7 @@ def remade(model: "Model[Any]", found: "Provenance", place: Path) -> list[Any]:
         requests.append(Request(prompt_of(row, place), seed, settings))
     count, first = shape_of(found, place)
     others = [requests[0]] * first, [requests[-1]] * (count - first - len(requests))
-    answers = Engine(model).generate([*others[0], *requests, *others[1]])
-    return [answer.data for answer in answers[first : first + len(requests)]]
+    return frames(model, [*others[0], *requests, *others[1]])[first : first + len(requests)]
 
 
 def shape_of(found: "Provenance", place: Path) -> tuple[int, int]:

@@ -15,6 +15,7 @@ from makar.evaluate.picture_returned import reconstruction_section
 from makar.evaluate.picture_suites import agreement_section, copies_section, fidelity_section, samples_sheet
 from makar.evaluate.pictures import PictureMaterial
 from makar.evaluate.report import Report, Section
+from makar.families.pictures import only_gives_back
 
 MADE: frozenset[MeasuredSuite] = frozenset(("fidelity", "agreement", "copies", "modes"))
 """Suites that look at what a model makes by itself."""
@@ -89,8 +90,7 @@ def measured(suite: Suite) -> MeasuredSuite:
 
 def applicable(model: Model[Any], dataset: Dataset) -> list[MeasuredSuite]:
     """The suites of pictures that a model can be measured by."""
-    only_gives_back = model.family.reconstructs and model.family.log_prob is None  # its codes at random mean nothing
-    makes = model.family.sampler is not None and not only_gives_back
+    makes = model.family.sampler is not None and not only_gives_back(model.family)
     fits: dict[MeasuredSuite, bool] = {
         "fidelity": makes,
         "agreement": makes and classes_of(model, dataset),

@@ -11,10 +11,15 @@ from torch import Tensor
 from makar.codecs.pixels import to_values
 from makar.core.config import nearest
 from makar.core.errors import InputError
-from makar.core.nouns import Batch
+from makar.core.nouns import Batch, Family
 
 EDIT = re.compile(r"(?P<sign>[+-])(?P<name>[^=]+)(=(?P<strength>\d+(\.\d+)?))?")
 """An edit: "+NAME", "-NAME", or with a strength: "+NAME=1.5"."""
+
+
+def only_gives_back(family: Family[Any]) -> bool:
+    """Whether a family makes nothing by itself: what it would make of codes at random means nothing."""
+    return family.reconstructs and family.log_prob is None
 
 
 def parts_of(prompt: Any, known: Sequence[str]) -> Mapping[str, Any]:

@@ -20,6 +20,7 @@ from makar.core.say import Say, silent
 from makar.engine.adapters import merged
 from makar.engine.load import find_model, open_model
 from makar.families.diffusion.control import controlled
+from makar.families.pictures import only_gives_back
 from makar.families.table import family
 from makar.recipes.adapting import adapt, learning_word
 from makar.recipes.alarm import collapse_alarm
@@ -28,7 +29,7 @@ from makar.recipes.alignment_pictures import aligned_pictures
 from makar.recipes.attributes import attributes
 from makar.recipes.captioned import captioned_rows, captions_of
 from makar.recipes.chats import chat_rows
-from makar.recipes.images import SHOWN, ImageRows, image_rows, picture_samples, with_classes
+from makar.recipes.images import SHOWN, ImageRows, image_rows, picture_returns, picture_samples, with_classes
 from makar.recipes.latents import latent_rows
 from makar.recipes.manifest import hash_of
 from makar.recipes.recipe import Recipe
@@ -160,8 +161,6 @@ def pictured(
     model = replace(model, generation={**model.generation, **recipe.sample})
     settings = parse(model.family.settings, model.generation, f"{run.folder}: [sample]")
     looked, asked, count = recipe.watch.validate_rows, recipe.watch.prompts, net.num_classes
-    held = list(rows.valid.batch(0, SHOWN // 2)["images"]) if model.family.reconstructs else ()
-    show = picture_samples(model, asked, settings, count=count, seed=recipe.seed, run=run, say=say, held=held)
     if "generator" in objective.players:  # the losses of a game judge nobody
         steps = recipe.train.steps
         alarm = collapse_alarm(rows.valid, settings, rows=looked, steps=steps, classes=count, seed=recipe.seed)
@@ -172,7 +171,14 @@ def pictured(
     if model.family.name in WALKS:
         walk = latent_walk(settings, classes=count, seed=recipe.seed, run=run)
         watches.append(Periodic("walk", walk, every))
-    watches.append(Periodic("samples", show, recipe.watch.sample_every or pace))
+    pace = recipe.watch.sample_every or pace
+    if model.family.reconstructs:
+        held = list(rows.valid.batch(0, SHOWN // 2)["images"])
+        back = picture_returns(held, settings, seed=recipe.seed, run=run, say=say)
+        watches.append(Periodic("returns", back, pace))
+    if not only_gives_back(model.family):
+        show = picture_samples(model, asked, settings, count=count, seed=recipe.seed, run=run, say=say)
+        watches.append(Periodic("samples", show, pace))
     if recipe.watch.judged:
         watches.append(Periodic("attributes", attributes(recipe, model, settings, say), every))
     return Made(model, rows.train, objective, watches, rows.identity, rows.facts)

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from torch import Tensor
@@ -24,6 +25,9 @@ from makar.recipes.text import counts, open_dataset
 
 SHOWN = 16
 """Pictures in a sample, if the recipe says no prompts."""
+
+WAYS, FRAMES = 4, 8
+"""Pictures whose way is shown beside a sample, and how many of its steps at most."""
 
 
 @dataclass(frozen=True)
@@ -121,17 +125,11 @@ def with_classes(model: Model[Any], classes: tuple[str, ...]) -> Model[Any]:
 
 
 def picture_samples(
-    model: Model[Any],
-    prompts: Sequence[str],
-    settings: Config,
-    *,
-    count: int,
-    seed: int,
-    run: Run,
-    say: Say,
-    held: Sequence[Tensor] = (),
+    model: Model[Any], prompts: Sequence[str], settings: Config, *, count: int, seed: int, run: Run, say: Say
 ) -> Watch:
     """A watch that lets the model make pictures and keeps them in `samples/`, in a square of squares.
+
+    Where the sampler shows what it expects on its way, the way of the first few is kept too: a line for each picture.
 
     Args:
         model: Before its training: what it would refuse at a look, it refuses here.
@@ -141,47 +139,98 @@ def picture_samples(
         seed: The same at every look, so that looks compare.
         run: Whose `samples/` it is.
         say: For the reader.
-        held: Pictures, for a family that gives them back: each stands there before what it became.
 
     Raises:
         UserError: A class that the model does not know, or a guidance that it cannot follow.
     """
     asked: list[Any] = [prompt for prompt in prompts if prompt] or list(range(count)) or [None]
-    wanted = max(SHOWN, len(asked))
-    requests = [Request(asked[place % len(asked)], seed + place, settings) for place in range(wanted)]
-    if held:
-        requests = [Request({"image": image}, seed + place, settings) for place, image in enumerate(held)]
+    wanted, ways = max(SHOWN, len(asked)), WAYS if "previews" in type(settings).model_fields else 0
+    requests = [
+        Request(asked[place % len(asked)], seed + place, settings if place >= ways else previewed(settings))
+        for place in range(wanted)
+    ]
     assert model.family.sampler is not None
     model.family.sampler.start(model, requests)
-
-    plain = settings.model_dump(mode="json")
     rows = [
-        {"held": place} if held else {"prompt": each.prompt, "seed": each.seed, "settings": plain}
-        for place, each in enumerate(requests)
+        {"prompt": each.prompt, "seed": each.seed, "settings": settings.model_dump(mode="json")} for each in requests
     ]
+    on_the_way = [{**row, "settings": previewed(settings).model_dump(mode="json")} for row in rows[:ways]]
 
     def look(step: int, model: Model[Any]) -> Verdict:
-        pictures = [answer.data for answer in Engine(model).generate(requests)]
-        if held:
-            pictures = [each for pair in zip(map(to_picture, held), pictures, strict=True) for each in pair]
-        run.samples.mkdir(exist_ok=True)
-        place = run.samples / f"step-{step:08d}.png"
-        made, recipe = maker(model, str(run.folder), run.folder / "model")
-        batch = {"rows": len(requests), "first": 0}
-        write_picture(grid_of(pictures), Provenance(rows, {**made, "step": step, "batch": batch}, recipe), place)
+        found, made = frames(model, requests), {"step": step, "batch": {"rows": wanted, "first": 0}}
+        place = write_look(grid_of([each[-1] for each in found]), Provenance(rows, made), "step", model, run)
+        if ways:
+            said = Provenance(on_the_way, {**made, "strips": True})
+            write_look(strips_of(found[:ways]), said, "way", model, run)
         say(f"samples at step {step}: {place}")
         return Verdict()
 
     return look
 
 
-def grid_of(pictures: Sequence[Any]) -> Any:
-    """Pictures of one size in rows and columns, as one; a single one is itself, and places left over are black."""
+def picture_returns(held: Sequence[Tensor], settings: Config, *, seed: int, run: Run, say: Say) -> Watch:
+    """A watch for a family that gives pictures back: each stands in `samples/` before what it became.
+
+    Args:
+        held: The pictures, of the net's size.
+        settings: The family's settings of generation.
+        seed: The same at every look.
+        run: Whose `samples/` it is.
+        say: For the reader.
+    """
+    requests = [Request({"image": image}, seed + place, settings) for place, image in enumerate(held)]
+    rows = [{"held": place} for place in range(len(held))]
+
+    def look(step: int, model: Model[Any]) -> Verdict:
+        pairs = zip(map(to_picture, held), frames(model, requests), strict=True)
+        grid = grid_of([each for before, after in pairs for each in (before, after[-1])])
+        place = write_look(grid, Provenance(rows, {"step": step}), "back", model, run)
+        say(f"pictures given back at step {step}: {place}")
+        return Verdict()
+
+    return look
+
+
+def previewed(settings: Any) -> Config:
+    """Settings of a sampler that shows what it expects, at no more than so many of its steps."""
+    return settings if settings.previews else settings.model_copy(update={"previews": -(-settings.steps // FRAMES)})
+
+
+def frames(model: Model[Any], requests: Sequence[Request]) -> list[list[Any]]:
+    """Of each request all that was shown of it, the finished picture last."""
+    found: list[list[Any]] = [[] for _ in requests]
+    for chunk in Engine(model).stream(requests):
+        if chunk.data is not None:
+            found[chunk.row].append(chunk.data)
+    return found
+
+
+def write_look(picture: Any, found: Provenance, name: str, model: Model[Any], run: Run) -> Path:
+    """Keep the picture of a look in a run's `samples/`, with what made it."""
+    run.samples.mkdir(exist_ok=True)
+    place = run.samples / f"{name}-{found.made['step']:08d}.png"
+    made, recipe = maker(model, str(run.folder), run.folder / "model")
+    write_picture(picture, Provenance(found.rows, {**made, **found.made}, recipe), place)
+    return place
+
+
+def strips_of(found: Sequence[Sequence[Any]]) -> Any:
+    """A line for each of some pictures, from the first that was shown of it to the last, as one."""
+    return grid_of([each for line in found for each in line], len(found[0]))
+
+
+def grid_of(pictures: Sequence[Any], columns: int | None = None) -> Any:
+    """Pictures of one size in rows and columns, as one; a single one is itself, and places left over are black.
+
+    Args:
+        pictures: Of Pillow.
+        columns: In a row; as many as make it about square, if not said.
+    """
     from PIL import Image
 
     if len(pictures) == 1:
         return pictures[0]
-    columns = max(1, round(len(pictures) ** 0.5))
+    columns = columns or max(1, round(len(pictures) ** 0.5))
     wide, high = pictures[0].size
     grid = Image.new(pictures[0].mode, (columns * wide, -(-len(pictures) // columns) * high))
     for number, picture in enumerate(pictures):
