@@ -36,7 +36,7 @@ def source():
 
 def alarm(model, source, steps=100):
     classes = model.config.net.num_classes
-    return collapse_alarm(source, GanSettings(), rows=64, steps=steps, classes=classes, seed=0)
+    return collapse_alarm(source, source, GanSettings(), rows=64, steps=steps, classes=classes, seed=0)
 
 
 @torch.no_grad()
@@ -63,6 +63,41 @@ def test_a_collapsed_one_rings_the_alarm_and_says_why(model, source):
     assert verdict.logs["spread"] < FLOOR
     assert "collapse" in (verdict.note or "")
     assert look(10, model).action == "go"  # one that has hardly begun may still be narrow
+
+
+def mimic(model, pictures):
+    """A generator that makes some pictures in turn, and makes nothing else."""
+    model.net.generator.draw = lambda codes: pictures[torch.arange(len(codes)) % len(pictures)]
+
+
+@pytest.mark.parametrize("model", [0], indirect=True)
+@pytest.mark.parametrize(("kinds", "action"), [(3, "back"), (96, "go")])
+def test_a_generator_that_lost_most_modes_rings_however_far_apart_the_others_are(model, source, kinds, action):
+    mimic(model, source.columns["images"][:kinds])
+    look = alarm(model, source, steps=1000)
+    verdict = look(250, model)
+    assert verdict.logs["spread"] > 2 * FLOOR
+    assert verdict.action == action
+    assert ("recall of at least 0.02" in (verdict.note or "")) == (action == "back")
+    assert look(150, model).action == "go"  # it has hardly begun
+    assert alarm(model, source, steps=100)(100, model).action == "go"  # as has a run of so few steps
+
+
+@pytest.mark.parametrize("held", [1, 40])
+def test_where_few_pictures_are_held_out_those_of_training_are_looked_at(model, source, held):
+    few = TensorSource({name: column[:held] for name, column in source.columns.items()}, seed=0)
+    classes = model.config.net.num_classes
+    look = collapse_alarm(few, source, GanSettings(), rows=64, steps=100, classes=classes, seed=0)
+    verdict = look(50, model)
+    assert (verdict.action, verdict.logs["spread"]) == ("go", alarm(model, source)(50, model).logs["spread"])
+    collapse(model)
+    assert look(50, model).action == "back"
+
+
+@pytest.mark.parametrize("model", [2], indirect=True)
+def test_classes_of_one_picture_are_compared_all_together(model):
+    one_each = TensorSource({"images": torch.rand(2, 1, 8, 8) * 2 - 1, "label": torch.arange(2)}, seed=0)
+    assert 0 < alarm(model, one_each)(50, model).logs["spread"] < 100
 
 
 def train(model, source, folder, *watches, say=print):

@@ -45,4 +45,5 @@ def spread(features: Float[Tensor, "rows features"], labels: Int[Tensor, " rows"
     """
     same = labels[:, None] == labels
     same.fill_diagonal_(fill_value=False)
-    return float(torch.cdist(features, features)[same].mean()) if bool(same.any()) else 0.0
+    apart = torch.cdist(features, features, compute_mode="donot_use_mm_for_euclid_dist")  # of equal rows exactly 0
+    return float(apart[same].mean()) if bool(same.any()) else 0.0

@@ -163,7 +163,9 @@ def pictured(
     looked, asked, count = recipe.watch.validate_rows, recipe.watch.prompts, net.num_classes
     if "generator" in objective.players:  # the losses of a game judge nobody
         steps = recipe.train.steps
-        alarm = collapse_alarm(rows.valid, settings, rows=looked, steps=steps, classes=count, seed=recipe.seed)
+        alarm = collapse_alarm(
+            rows.valid, rows.train, settings, rows=looked, steps=steps, classes=count, seed=recipe.seed
+        )
         watches = [Periodic("collapse", alarm, every)]
     else:
         judge = validation(objective, rows.valid, rows=looked, seed=recipe.seed, run=run)
@@ -339,7 +341,8 @@ def vocabulary(model: Model[Any]) -> int:
     """
     size = getattr(model.config, "vocab_size", None)
     if size is None or "tokens" not in model.family.inputs:
-        raise RecipeError("no rows can be made for this family", where="model.family", value=model.family.name)
+        family = model.family.name
+        raise RecipeError("it does not read tokens", where="model.family", value=family, fix="name one that does")
     return size
 
 
