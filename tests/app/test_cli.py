@@ -102,11 +102,11 @@ def test_what_the_reader_cannot_mend_is_one_line_and_exit_code_1(fault, call, mo
 
 
 def test_the_traceback_can_be_asked_for(call, monkeypatch):
-    monkeypatch.setattr(api, "plan", raiser(RecipeError("wrong", where="here")))
+    monkeypatch.setattr(api, "plan", raiser(RecipeError("wrong", where="here", fix="right it")))
     monkeypatch.setenv("MAKAR_DEBUG", "1")
     err = call("plan", "poems", code=2).err
     assert "Traceback" in err
-    assert err.endswith("makar: here: wrong\n")
+    assert err.endswith("makar: here: wrong; right it\n")
 
 
 def test_control_c_is_quiet(call, monkeypatch):

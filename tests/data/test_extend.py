@@ -51,7 +51,7 @@ def test_no_folder_is_overwritten(dataset):
 def test_what_fails_on_the_way_leaves_nothing(dataset, tmp_path):
     def broken():
         yield next(dataset.pictures("train"))
-        raise InputError("no more")
+        raise InputError("no more", fix="stop")
 
     with pytest.raises(InputError):
         extend(dataset, broken(), tmp_path / "more", MADE)

@@ -24,13 +24,13 @@ class Words:
 
     def request(self, request: Request) -> Request:
         if request.prompt == self.prompt:
-            raise Refused("I do not count from there")
+            raise Refused("I do not count from there", fix="begin elsewhere")
         return request
 
     def chunk(self, request: Request, chunk: Chunk) -> Chunk:
         self.seen.append((request.prompt, chunk.row))
         if self.word and self.word in str(chunk.data):
-            raise Refused("a bad word", value=self.word)
+            raise Refused("a bad word", value=self.word, fix="ask for another")
         return replace(chunk, data=str(chunk.data).replace(" ", ","))
 
 
@@ -130,7 +130,7 @@ def test_a_refused_chunk_ends_its_answer_alone_and_is_not_shown():
     answers = Engine(model, [Words("11")]).generate(requests(3, 3, text=True))
     assert [answer.reason for answer in answers] == ["length", "refused"]
     assert [answer.data for answer in answers] == ["0,1,2,", "10,"]
-    assert answers[1].info["refusal"] == "a bad word (got '11')"
+    assert answers[1].info["refusal"] == "a bad word (got '11'); ask for another"
     assert model.family.sampler.batches == [2, 2, 1]
 
 

@@ -126,7 +126,7 @@ def inspect(path: Path) -> Inspection:
         InputError: There is nothing.
     """
     if not path.exists():
-        raise InputError("no such file or folder", where=path)
+        raise InputError("no such file or folder", where=path, fix="check the path")
     found = Findings()
     kind, work = next((kind, work) for kind, knows, work in KINDS if knows(path))
     work(path, found)
@@ -156,7 +156,8 @@ def recipe_of(path: Path) -> Facts:
     recipe = read_toml(path / "recipe.toml")
     wanted = Run(path).manifest.get("recipe")
     if wanted is not None and hash_of(recipe) != wanted:
-        raise RunError("the recipe is not the one that the manifest names", where=path / "recipe.toml")
+        fix = "restore the file: the run began with another"
+        raise RunError("the recipe is not the one that the manifest names", where=path / "recipe.toml", fix=fix)
     return {}
 
 

@@ -22,14 +22,12 @@ class UserError(MakarError):
 
     exit_code = 2
 
-    def __init__(self, what: str, *, where: object = None, value: object = None, fix: str | None = None) -> None:
+    def __init__(self, what: str, *, where: object = None, value: object = None, fix: str) -> None:
         self.what, self.where, self.value, self.fix = what, where, value, fix
         line = what if where is None else f"{where}: {what}"
         if value is not None:
             line += f" (got {shorten(value)})"
-        if fix is not None:
-            line += f"; {fix}"
-        super().__init__(" ".join(line.split()))
+        super().__init__(" ".join(f"{line}; {fix}".split()))
 
 
 class InputError(UserError):

@@ -62,9 +62,9 @@ def read_json(path: Path) -> Any:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise RunError("file is missing", where=path) from None
+        raise RunError("file is missing", where=path, fix="copy the folder again, or begin anew") from None
     except (UnicodeDecodeError, json.JSONDecodeError) as fault:
-        raise RunError(f"not valid JSON: {fault}", where=path) from None
+        raise RunError(f"not valid JSON: {fault}", where=path, fix="copy the file again, or begin anew") from None
 
 
 def write_sealed(path: Path, value: Mapping[str, Any]) -> None:

@@ -31,7 +31,9 @@ class Stacked:
 
     def __init__(self, shards: PixelShards, seed: int) -> None:
         if shards.shape[0] != 1:
-            raise InputError("only gray pictures can be stacked into colours", value=shards.shape[0])
+            raise InputError(
+                "only gray pictures can be stacked into colours", value=shards.shape[0], fix="leave data.stack out"
+            )
         self.shards, self.seed = shards, seed
 
     @property

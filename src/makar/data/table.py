@@ -24,7 +24,8 @@ class TensorSource:
     def __init__(self, columns: Batch, seed: int) -> None:
         lengths = {name: len(column) for name, column in columns.items()}
         if len(set(lengths.values())) != 1 or 0 in lengths.values():
-            raise InputError("a table needs rows, and all its columns the same number", value=lengths)
+            fix = "give columns of one length"
+            raise InputError("a table needs rows, and all its columns the same number", value=lengths, fix=fix)
         self.columns, self.seed = columns, seed
         self.length = next(iter(lengths.values()))
         self._order = Order(self.length, seed)

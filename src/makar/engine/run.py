@@ -58,7 +58,8 @@ class Engine:
         """
         sampler = self.model.family.sampler
         if sampler is None:
-            raise ModelError("this family cannot generate", where=self.model.family.name)
+            fix = "open a model of a family that does"
+            raise ModelError("this family cannot generate", where=self.model.family.name, fix=fix)
         admitted = deque[tuple[int, Request]]()
         for row, request in enumerate(requests):
             try:

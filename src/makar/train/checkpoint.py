@@ -103,9 +103,10 @@ def verified(place: Path) -> dict[str, Any]:
     """
     state, file = read_sealed(place / "state.json"), place / "state.safetensors"
     if not file.exists():
-        raise ModelError("tensor file is missing", where=file)
+        raise ModelError("tensor file is missing", where=file, fix="remove this checkpoint's folder")
     if state.get("sha256") != sha256(file):
-        raise ModelError("checkpoint is damaged: its checksum differs", where=file)
+        fix = "remove its folder: the run goes on from the one before"
+        raise ModelError("checkpoint is damaged: its checksum differs", where=file, fix=fix)
     return state
 
 

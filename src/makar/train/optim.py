@@ -48,7 +48,8 @@ def make_player(
     inside = {id(p) for p in net.get_submodule(path).parameters()}
     parameters = {name: p for name, p in net.named_parameters() if id(p) in inside and p.requires_grad}
     if not parameters:
-        raise ModelError(f"nothing of {path or 'the net'!r} can be trained: all of it is frozen")
+        fix = "leave a layer unfrozen, or add an adapter"
+        raise ModelError(f"nothing of {path or 'the net'!r} can be trained: all of it is frozen", fix=fix)
     repeated = {id(p) for block in blocks for p in block.parameters()}
     by_muon = [p for p in parameters.values() if config.name == "muon" and p.ndim == 2 and id(p) in repeated]
     taken = {id(p) for p in by_muon}

@@ -34,9 +34,9 @@ class Tower:
             words = text.lower().split()
             known = [2 + WORDS.index(word) for word in words if word in WORDS]
             if words and not known:
-                raise InputError("nothing in the caption is known to the model", value=text)
+                raise InputError("nothing in the caption is known to the model", value=text, fix="say it otherwise")
             if len(known) > self.length - 2:
-                raise InputError("the caption is too long", value=len(known))
+                raise InputError("the caption is too long", value=len(known), fix="shorten it")
             row[0], row[1 : 1 + len(known)] = 0, torch.tensor(known, dtype=torch.int64)
         return rows
 

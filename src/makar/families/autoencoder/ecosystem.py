@@ -23,6 +23,9 @@ from makar.nets.autoencoder_config import (
 VERSION = "0.35.0"
 """Of diffusers: the least whose words these are."""
 
+UNKNOWN = f"save it again with diffusers {VERSION}, or take the field out where it changes nothing"
+"""What to do about a field that is not known."""
+
 CLASSES: Mapping[str, str] = {"kl": "AutoencoderKL", "vq": "VQModel", "lfq": "VQModel", "fsq": "FSQModel"}
 """What each bottleneck's model is called."""
 
@@ -91,7 +94,8 @@ def from_ecosystem(found: Mapping[str, Any], where: object) -> AutoencoderConfig
         raise ModelError("what makar wrote there is damaged", where=where, value=own, fix="copy the whole folder again")
     for field, values in FIXED.items():
         if found.get(field, values[0]) not in values:
-            raise ModelError(f"makar's net has no such {field!r}", where=where, value=found[field])
+            fix = f"makar builds {' or '.join(map(repr, values))}"
+            raise ModelError(f"makar's net has no such {field!r}", where=where, value=found[field], fix=fix)
     for field, kind in (("down_block_types", DOWN), ("up_block_types", UP)):
         if set(found.get(field, ())) - {kind}:
             raise ModelError(f"makar's net has no such {field!r}", where=where, value=found[field], fix=f"{kind!r}")
@@ -102,7 +106,7 @@ def from_ecosystem(found: Mapping[str, Any], where: object) -> AutoencoderConfig
     named = {*net, *FIXED, *UNREAD, "scaling_factor", "shift_factor", *necks()}
     unknown = [name for name in found if not name.startswith("_") and name not in named]
     if unknown:
-        raise ModelError("the config has a field that makar does not know", where=where, value=unknown[0])
+        raise ModelError("the config has a field that makar does not know", where=where, value=unknown[0], fix=UNKNOWN)
     net |= {"layers_per_block": found.get("layers_per_block", 1), "bottleneck": neck}
     net.setdefault("norm_num_groups", 32)
     net.setdefault("mid_block_add_attention", True)

@@ -25,6 +25,9 @@ MEAN, SPREAD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 NAME = re.compile(r"features\.(\d+)\.weight")
 
+WANTED = "give a safetensors file with features.0.weight, features.0.bias, ... of a VGG net without batch norms"
+"""The fix, whatever is wrong with the file."""
+
 
 @lru_cache(maxsize=2)
 def feature_layers(path: str) -> Layers:
@@ -36,16 +39,18 @@ def feature_layers(path: str) -> Layers:
     found = load_tensors(Path(path))
     places = sorted(int(match[1]) for match in map(NAME.fullmatch, found) if match)
     if not places or any(found[f"features.{place}.weight"].ndim != 4 for place in places):
-        fix = "give a safetensors file with features.0.weight, features.0.bias, ... of a VGG net without batch norms"
-        raise ModelError("no stack of convolutions in it", where=path, fix=fix)
+        raise ModelError("no stack of convolutions in it", where=path, fix=WANTED)
     layers: list[tuple[Tensor, Tensor, bool]] = []
     for before, place in zip((places[0], *places), places, strict=False):
         weight, bias = found[f"features.{place}.weight"].float(), found.get(f"features.{place}.bias")
         if bias is None or (layers and weight.shape[1] != len(layers[-1][0])):
-            raise ModelError("its convolutions do not follow each other", where=path, value=f"features.{place}")
+            raise ModelError(
+                "its convolutions do not follow each other", where=path, value=f"features.{place}", fix=WANTED
+            )
         layers.append((weight, bias.float(), place - before > 2))
     if layers[0][0].shape[1] != 3:
-        raise ModelError("its first convolution takes no colours", where=path, value=tuple(layers[0][0].shape))
+        shape = tuple(layers[0][0].shape)
+        raise ModelError("its first convolution takes no colours", where=path, value=shape, fix=WANTED)
     return tuple(layers)
 
 

@@ -73,7 +73,8 @@ def from_ecosystem(
     kind = found["model_type"]
     said = {part: tower(found, part, where) for part in ("text", "vision")}
     if kind == "siglip" and not said["vision"].get("vision_use_head", True):
-        raise ModelError("makar's SigLIP pools its patches", where=where, value="vision_use_head = false")
+        fix = "give one whose vision tower has its head"
+        raise ModelError("makar's SigLIP pools its patches", where=where, value="vision_use_head = false", fix=fix)
     text = IDS | {**USUAL_TOWER[kind], **USUAL_TEXT[kind]} | said["text"]
     vision = {"image_size": 224, **USUAL_TOWER[kind], **USUAL_VISION[kind]} | said["vision"]
     plain = {

@@ -16,6 +16,9 @@ from makar.nets.mmdit_config import MMDiTConfig
 VERSION = "0.35.0"
 """Of diffusers: the least whose words these are."""
 
+UNKNOWN = f"save it again with diffusers {VERSION}, or take the field out where it changes nothing"
+"""What to do about a field that is not known."""
+
 NetConfig = UNetConfig | DiTConfig | MMDiTConfig
 
 NETS: Mapping[str, type[NetConfig]] = {
@@ -175,7 +178,7 @@ def net_from_ecosystem(found: Mapping[str, Any], where: object) -> NetConfig:
         and field not in (*UNREAD, "num_class_embeds", "num_embeds_ada_norm")
     ]  # fmt: skip
     if unknown:
-        raise ModelError("the config has a field that makar does not know", where=where, value=unknown[0])
+        raise ModelError("the config has a field that makar does not know", where=where, value=unknown[0], fix=UNKNOWN)
     return parsed(kind, known, where)
 
 
@@ -231,7 +234,8 @@ def path_of(found: Mapping[str, Any], where: object) -> tuple[AnyPath, Predictio
         return parsed(EdmPath, fields, where), "velocity"
     for field in ("trained_betas", "rescale_betas_zero_snr"):
         if found.get(field):
-            raise ModelError(f"makar knows no such {field!r}", where=where, value=found[field])
+            fix = "convert it with diffusers to a scheduler of plain betas"
+            raise ModelError(f"makar knows no such {field!r}", where=where, value=found[field], fix=fix)
     fields = {field: found[field] for field in DdpmPath.model_fields if found.get(field) is not None}
     said = found.get("prediction_type", "epsilon")
     if said not in PREDICTIONS:

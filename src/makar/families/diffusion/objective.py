@@ -57,7 +57,12 @@ class Denoise:
             place, fix = "objective.options.weighting", nearest(str(self.weighting), WEIGHTINGS)
             raise RecipeError("unknown weighting", where=place, value=self.weighting, fix=fix)
         if not 0 <= self.label_drop <= 1:
-            raise RecipeError("a share lies in 0 to 1", where="objective.options.label_drop", value=self.label_drop)
+            raise RecipeError(
+                "a share lies in 0 to 1",
+                where="objective.options.label_drop",
+                value=self.label_drop,
+                fix="0.1 is usual",
+            )
 
     def prepare(self, model: Model[Net], batch: Batch, rng: Rng) -> Batch:
         """The batch, with what the net is told of its captions.

@@ -38,7 +38,9 @@ class NextToken:
 
     def __post_init__(self) -> None:
         if self.noise < 0:
-            raise RecipeError("noise cannot be negative", where="objective.options.noise", value=self.noise)
+            raise RecipeError(
+                "noise cannot be negative", where="objective.options.noise", value=self.noise, fix="5 is usual"
+            )
 
     def prepare(self, model: Model[Decoder], batch: Batch, rng: Rng) -> Batch:  # noqa: ARG002
         """The batch as it is."""
