@@ -21,6 +21,7 @@ STAGES = {
 
 NEXT = (
     ('generate {name} "Write a poem about the sea."', "another poem"),
+    ('generate {name}/pretrain "The moon"', "go on with a line, as the first stage learned to"),
     ("chat {name}", "ask for one after the other"),
     ("evaluate {name}/pretrain", "all figures: copying, variety, rhyme and meter"),
     ("runs show {name}/rlhf", "all that is known of a stage"),
