@@ -9,6 +9,9 @@ from makar.engine.adapters import adapters_of, save_adapter
 from makar.engine.load import open_model
 from makar.families.language.family import FAMILY
 from makar.interop.convert import export_model, import_model
+from makar.interop.gguf_file import open_gguf
+from makar.interop.gguf_write import write_gguf
+from makar.interop.origin import Origin, origin_of
 from makar.nets.lora import attach
 from makar.nets.lora_config import LoraConfig
 from tests.interop.conftest import build
@@ -50,6 +53,41 @@ def test_a_file_comes_in_and_goes_out_with_the_same_logits(model, folder, tmp_pa
     again = export_model(back, "transformers", tmp_path / "again")
     assert torch.equal(logits(open_model(again)), logits(model))
     assert "model.gguf" not in (back / "README.md").read_text()
+
+
+def declared(file):
+    """The name and the licence that a GGUF file states."""
+    metadata = open_gguf(file).metadata
+    return metadata.get("general.name"), metadata.get("general.license")
+
+
+def test_name_and_licence_go_wherever_the_model_goes(model, folder, tmp_path):
+    origin = Origin("a", "0" * 64, "Apache-2.0", "Tiny Moon, by somebody")
+    write_gguf(model, tmp_path / "a.gguf", origin=origin)
+    assert declared(tmp_path / "a.gguf") == ("Tiny Moon, by somebody", "Apache-2.0")
+    came = import_model(tmp_path / "a.gguf", tmp_path / "came")
+    over = import_model(export_model(came, "transformers", tmp_path / "theirs"), tmp_path / "over")
+    assert (tmp_path / "theirs" / "README.md").read_bytes() == (came / "README.md").read_bytes()
+    again = export_model(over, "gguf", tmp_path / "again.gguf")
+    assert declared(again) == ("Tiny Moon, by somebody", "apache-2.0"), "as cards spell it"
+    last = import_model(again, tmp_path / "last")
+    assert origin_of(last, "b").title == "Tiny Moon, by somebody"
+    assert origin_of(last, "b").licence == "apache-2.0"
+    assert declared(export_model(folder, "gguf", tmp_path / "plain.gguf")) == (None, None)
+    bare = export_model(folder, "transformers", tmp_path / "bare")
+    assert "Licence: not declared" in (bare / "README.md").read_text(), "what says nothing gets a card that says so"
+
+
+def test_what_was_merged_stands_under_its_parts_licence(folder, adapter, tmp_path):
+    (folder / "README.md").write_text("---\ntags:\n- makar\nlicense: mit\n---\n\n# Base\n")
+    (adapter / "README.md").write_text("---\nlibrary_name: peft\n---\n\n# Poet\n\n```\n# no heading\n```\n")
+    assert declared(export_model(adapter, "gguf", tmp_path / "m.gguf")) == ("Poet", "mit")
+    card = (export_model(adapter, "transformers", tmp_path / "whole") / "README.md").read_text()
+    assert 'license: "mit"\n' in card
+    assert "# Poet\n" in card
+    assert "peft" not in card
+    peft = export_model(adapter, "peft", tmp_path / "peft")
+    assert (peft / "README.md").read_bytes() == (adapter / "README.md").read_bytes()
 
 
 def test_a_folder_of_transformers_comes_in(model, tmp_path):

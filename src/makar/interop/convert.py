@@ -1,14 +1,14 @@
 """Models from elsewhere to model folders, and model folders to what other tools take."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
 from makar.core.errors import InputError, ModelError
-from makar.core.files import file_atomic, folder_atomic, sha256
+from makar.core.files import file_atomic, folder_atomic, sha256, write_atomic
 from makar.core.nouns import Model
 from makar.core.say import Say, silent
-from makar.data.fetch import hash_of
 from makar.engine.adapters import base_of, is_adapter, load_adapter, merged, save_adapter
 from makar.engine.load import open_model
 from makar.families.diffusion.inversion import read_word, taught
@@ -27,7 +27,7 @@ from makar.interop.lora_files import (
     write_kohya,
 )
 from makar.interop.onnx import write_onnx
-from makar.interop.origin import UNDECLARED, Origin, fresh, keep
+from makar.interop.origin import CARD, UNDECLARED, Origin, card, fresh, keep, origin_of
 
 Format = Literal["transformers", "gguf", "peft", "diffusers", "kohya", "onnx"]
 
@@ -60,7 +60,7 @@ def import_model(name: str | Path, out: Path, *, base: str | Path | None = None,
         keep(read_gguf(path), out, origin)
         return out
     folder = find_model(name, say)
-    origin = Origin(str(name), hash_of(folder)[0])
+    origin = origin_of(folder, str(name))
     if is_adapter(folder):
         below = find_model(base, say) if base is not None else base_of(folder)
         model = load_adapter(merged(open_model(below)), folder)
@@ -125,11 +125,13 @@ def export_model(
             raise ModelError("this is a whole model, not an adapter", where=folder, fix="export it to transformers")
         export_adapter(folder, to, out)
     elif to == "gguf":
-        write_gguf(merged(open_model(folder)), out, precision or "f16")
+        write_gguf(merged(open_model(folder)), out, precision or "f16", licensed(folder, str(name)))
     else:
         model = merged(open_model(folder))
         with folder_atomic(out) as beside:
             WRITERS[to](model, beside)
+            if is_adapter(folder) or not take_card(folder, beside):
+                write_atomic(beside / CARD, card(model, licensed(folder, str(name))))
         if why := no_pipeline(model):
             say(why)
     return out
@@ -145,6 +147,7 @@ def export_adapter(folder: Path, to: str, out: Path) -> None:
     if to == "peft":
         with folder_atomic(out) as beside:
             save_adapter(model, beside, base_of(folder))
+            take_card(folder, beside)
         return
     check_paints(model, folder)
     if to == "diffusers":
@@ -153,6 +156,21 @@ def export_adapter(folder: Path, to: str, out: Path) -> None:
     else:
         with file_atomic(out) as beside:
             write_kohya(model, beside)
+
+
+def licensed(folder: Path, name: str) -> Origin:
+    """Where a model comes from; an adapter that declares no licence stands under its base's."""
+    own = origin_of(folder, name)
+    if own.licence != UNDECLARED or not is_adapter(folder):
+        return own
+    return replace(own, licence=licensed(base_of(folder), name).licence)
+
+
+def take_card(folder: Path, out: Path) -> bool:
+    """Copy a model's card beside what is made of it, if it has one; whether it has."""
+    if found := (folder / CARD).is_file():
+        write_atomic(out / CARD, (folder / CARD).read_bytes())
+    return found
 
 
 def write_transformers(model: Model[Any], folder: Path) -> None:

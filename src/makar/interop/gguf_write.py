@@ -17,6 +17,7 @@ from makar.core.nouns import Model
 from makar.families.language.ecosystem import kind_of
 from makar.interop.gguf_layout import ROPE_FACTORS, factors_of, gguf_name, metadata_of, to_pairs, turned
 from makar.interop.gguf_tokens import write_tokenizer
+from makar.interop.origin import UNDECLARED, Origin
 from makar.nets.decoder import Decoder
 
 Kind = GGMLQuantizationType
@@ -31,13 +32,14 @@ PRECISIONS: dict[Precision, tuple[Kind, Kind, LlamaFileType]] = {
 """How matrices are packed; how the embedding and the head are, which suffer most; what the file calls it."""
 
 
-def write_gguf(model: Model[Decoder], path: Path, precision: Precision = "f32") -> None:
+def write_gguf(model: Model[Decoder], path: Path, precision: Precision = "f32", origin: Origin | None = None) -> None:
     """Write a model; the file is whole or absent.
 
     Args:
         model: A language model with its tokenizer.
         path: The file to write.
         precision: "f32", "f16", "q8_0" or "q4_0". Norms and biases stay in float32, as everywhere.
+        origin: Whose title and licence the file is to say.
 
     Raises:
         ModelError: llama.cpp would compute, or split text, in another way.
@@ -47,7 +49,7 @@ def write_gguf(model: Model[Decoder], path: Path, precision: Precision = "f32") 
         raise ModelError("the model has no tokenizer", fix="put a tokenizer.json into its folder")
     kind = kind_of(config)
     words = {f"{kind}.{key}": value for key, value in metadata_of(config).items()}
-    words |= write_tokenizer(codec, config.vocab_size)
+    words |= write_tokenizer(codec, config.vocab_size) | stated(origin)
     tensors = {gguf_name(name): (name, tensor) for name, tensor in model.net.state_dict().items()}
     with file_atomic(path) as beside:
         writer = GGUFWriter(beside, kind)
@@ -68,6 +70,14 @@ def write_gguf(model: Model[Decoder], path: Path, precision: Precision = "f32") 
             writer.write_tensors_to_file()
         finally:
             writer.close()
+
+
+def stated(origin: Origin | None) -> dict[str, str]:
+    """What a file says of where its model comes from, as far as that is known."""
+    if origin is None:
+        return {}
+    said = {"general.name": origin.title, "general.license": origin.licence.replace(UNDECLARED, "")}
+    return {key: value for key, value in said.items() if value}
 
 
 def add(writer: GGUFWriter, key: str, value: Any) -> None:
