@@ -12,6 +12,8 @@ from makar.app.feedback import feedback, weights_of
 from makar.core.errors import InputError
 from makar.core.files import sha256
 from makar.data.chats import kind_of, recognise
+from makar.engine.load import open_model
+from makar.recipes.provenance import read_provenance, weights_hash
 from tests.align.support import writer
 
 
@@ -132,6 +134,9 @@ def test_people_choose_between_pictures(tmp_path, monkeypatch):
     both = Image.open(tmp_path / "c.png")
     assert both.size == (256 + 8 + 256, 256)
     assert both.getpixel((3, 3))[0] == picture.getpixel((0, 0))
+    words = read_provenance((tmp_path / "c.png").read_bytes(), "c.png")
+    assert (words.made["prompt"], words.made["seeds"]) == ("1", [second.chosen_seed, second.rejected_seed])
+    assert words.made["weights"] == weights_hash(open_model(place))
     assert str(tmp_path / "c.png") in said[0]
     assert "▀" in said[0]
     record = recognise(json.loads(found.snapshot.read_text().splitlines()[0]))
@@ -145,5 +150,5 @@ def test_a_model_that_shows_nothing_is_refused(tmp_path):
     from makar.app.feedback import medium_of
 
     with pytest.raises(InputError, match="cannot be shown"):
-        medium_of(model, tmp_path / "c.png")
-    assert medium_of(of("vae"), tmp_path / "c.png").asked("anything") is None
+        medium_of(model, tmp_path / "c.png", "clip", tmp_path)
+    assert medium_of(of("vae"), tmp_path / "c.png", "vae", tmp_path).asked("anything") is None

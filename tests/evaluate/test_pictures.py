@@ -19,6 +19,7 @@ from makar.core.random import Rng
 from makar.data.collect import collect
 from makar.data.config import CollectOptions
 from makar.data.dataset import Dataset
+from makar.engine.load import open_model
 from makar.evaluate import classifier, picture_suites
 from makar.evaluate.classifier import Classify, classifier_of
 from makar.evaluate.config import EvaluateOptions
@@ -33,6 +34,7 @@ from makar.families.vae.config import VaeConfig
 from makar.families.vae.family import FAMILY as VAE
 from makar.nets.image_config import UNetConfig
 from makar.nets.vae_config import MlpVaeConfig
+from makar.recipes.provenance import read_provenance, weights_hash
 from tests.data.drawn import noise
 
 SIDE = 8
@@ -136,6 +138,13 @@ def test_copies_are_found_and_real_pictures_are_none(dataset, tmp_path):
     said, words = json.loads((tmp_path / "evaluation.json").read_text()), (tmp_path / "evaluation.md").read_text()
     assert said["pictures"] == {"neighbours": "evaluation-neighbours.png", "samples": "evaluation-samples.png"}
     assert "![neighbours](evaluation-neighbours.png)" in words
+    assert said["lines"] == {"neighbours": "evaluation-neighbours.jsonl"}
+    lines = [json.loads(line) for line in (tmp_path / "evaluation-neighbours.jsonl").read_text().splitlines()]
+    ids = [picture.id for picture in dataset.pictures("train")]
+    for space in ("pixels", "features"):
+        assert [line[f"row_by_{space}"] for line in lines] == [line["sample"] for line in lines] == list(range(40))
+        assert [line[f"id_by_{space}"] for line in lines] == ids[:40]
+        assert {line[f"distance_by_{space}"] for line in lines} == {0}
     with Image.open(tmp_path / "evaluation-neighbours.png") as sheet:
         line, gap = 66, 66 // 4
         assert sheet.size == (16 * line, 4 * line + gap)
@@ -298,6 +307,9 @@ def test_a_run_is_measured_by_its_own_data_from_the_command_line(dataset, tmp_pa
     assert {path.name for path in run.glob("evaluation*")} == {
         "evaluation.json", "evaluation.md", "evaluation-samples.png",
     }  # fmt: skip
+    words = read_provenance((run / "evaluation-samples.png").read_bytes(), "evaluation-samples.png")
+    assert words.made["weights"] == weights_hash(open_model(run))
+    assert words.made["evaluation"]["generation"]["steps"] == 1
     with pytest.raises(SystemExit) as stopped:
         cli.main(["evaluate", str(run), "--suite", "piqa"])
     assert stopped.value.code == 2

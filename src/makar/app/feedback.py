@@ -6,7 +6,7 @@ An answer is a text or a picture: how either is asked for, shown and kept is a `
 import getpass
 import hashlib
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -45,12 +45,12 @@ class Medium:
     Args:
         asked: From a prompt to what the model is asked.
         kept: From what the model gives to what the store holds; equal answers are kept equal.
-        shown: What a person is told of both, the first as [1].
+        shown: What a person is told of both, the first as [1], and of what made them.
     """
 
     asked: Callable[[str], Any]
     kept: Callable[[Any], str]
-    shown: Callable[[Any, Any], str]
+    shown: Callable[[Any, Any, Mapping[str, Any]], str]
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,7 @@ def feedback(
 
     folder, person = find_model(model, say), who or getpass.getuser()
     opened, weights = open_model(folder), weights_of(folder)
-    medium = medium_of(opened, store.with_suffix(".png"))
+    medium = medium_of(opened, store.with_suffix(".png"), str(model), folder)
     choices = read_choices(store) if store.exists() else []
     done, added, skipped = chosen_already(choices, person, weights), 0, 0
     for number, prompt in enumerate(prompts):
@@ -109,7 +109,8 @@ def feedback(
             say(f"\n{prompt}\nthe model has one answer only; left out")
             skipped += 1
             continue
-        say(f"\n{prompt}\n\n{medium.shown(pair[0][0], pair[1][0])}\n")
+        made = {"prompt": prompt, "seeds": [each for _, each in pair], "settings": {**opened.generation, **settings}}
+        say(f"\n{prompt}\n\n{medium.shown(pair[0][0], pair[1][0], made)}\n")
         reply = asked(ask)
         if reply == "q":
             break
@@ -128,12 +129,14 @@ def feedback(
     return Session(store, snapshot(store, store.parent) if total else None, added, skipped, total)
 
 
-def medium_of(model: "Model[Any]", file: Path) -> Medium:
+def medium_of(model: "Model[Any]", file: Path, name: str, folder: Path) -> Medium:
     """What a model's answers are.
 
     Args:
         model: Who answers.
         file: Where pictures are shown.
+        name: What the person called the model.
+        folder: Where it lies.
 
     Raises:
         InputError: The model answers nothing that can be shown.
@@ -144,7 +147,10 @@ def medium_of(model: "Model[Any]", file: Path) -> Medium:
     from makar.codecs.bpe import Bpe
 
     if "images" in model.family.inputs and "tokens" not in model.family.inputs:
-        return Medium(partial(pictures.prompt_of, model), pictures.as_answer, partial(pictures.shown, place=file))
+        from makar.recipes.provenance import maker
+
+        shown = partial(pictures.shown, place=file, maker=maker(model, name, folder))
+        return Medium(partial(pictures.prompt_of, model), pictures.as_answer, shown)
     codec = model.parts.get("codec")
     if not isinstance(codec, Bpe):
         fix = "name a model of language or of pictures"
@@ -153,7 +159,7 @@ def medium_of(model: "Model[Any]", file: Path) -> Medium:
     return Medium(
         asked=lambda prompt: [{"role": "user", "content": prompt}] if chat else prompt,
         kept=lambda text: str(text).strip(),
-        shown=lambda first, second: f"[1]\n{str(first).strip()}\n\n[2]\n{str(second).strip()}",
+        shown=lambda first, second, made: f"[1]\n{str(first).strip()}\n\n[2]\n{str(second).strip()}",  # noqa: ARG005
     )
 
 

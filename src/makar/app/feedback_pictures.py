@@ -1,6 +1,7 @@
 """Two pictures side by side for a person to choose between: in a file, and on a terminal that has colours."""
 
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -43,13 +44,22 @@ def side_by_side(first: "Image", second: "Image") -> "Image":
     return both
 
 
-def shown(first: "Image", second: "Image", *, place: Path) -> str:
+def shown(
+    first: "Image",
+    second: "Image",
+    said: Mapping[str, Any],
+    *,
+    place: Path,
+    maker: tuple[Mapping[str, Any], str | None],
+) -> str:
     """Write both pictures into a file, each time the same one, and draw them where the terminal can.
 
     Args:
         first: Shown at the left, as [1].
         second: At the right, as [2].
+        said: What they were made of: it goes into the file.
         place: The file.
+        maker: What made them, and its run's recipe, as `recipes.provenance.maker` says it.
 
     Returns:
         Where they are, and the drawing.
@@ -58,10 +68,9 @@ def shown(first: "Image", second: "Image", *, place: Path) -> str:
         ResourceError: The file cannot be written.
     """
     from makar.app.demo_pictures import blocks
-    from makar.core.files import write_atomic
-    from makar.data.pictures import to_png
+    from makar.recipes.provenance import Provenance, write_picture
 
-    both = side_by_side(first, second)
-    write_atomic(place, to_png(both))
+    both, (made, recipe) = side_by_side(first, second), maker
+    write_picture(both, Provenance([{"sheet": "choices"}], {**made, **said}, recipe), place)
     told = f"[1] at the left, [2] at the right of {place}"
     return f"{told}\n{blocks(both)}" if sys.stderr.isatty() else told

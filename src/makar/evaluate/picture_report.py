@@ -44,6 +44,7 @@ def evaluate_pictures(
     material = PictureMaterial(model, dataset, options, say)
     found: dict[str, Section] = {}
     sheets: dict[str, Any] = {}
+    lines: dict[str, Any] = {}
     for suite in suites:
         if suite == "likelihood":
             found[suite] = picture_likelihood_section(material)
@@ -56,7 +57,7 @@ def evaluate_pictures(
         elif suite == "reconstruction":
             found[suite], sheets["reconstructions"] = reconstruction_section(material)
         else:
-            found[suite], sheets["neighbours"] = copies_section(material)
+            found[suite], sheets["neighbours"], lines["neighbours"] = copies_section(material)
     if set(suites) & MADE:
         sheets["samples"] = samples_sheet(material.samples)
     return Report(
@@ -72,6 +73,7 @@ def evaluate_pictures(
         sections=found,
         samples=(),
         pictures=sheets,
+        lines=lines,
     )
 
 

@@ -136,8 +136,8 @@ def share(right: Tensor) -> float:
     return float(right.double().mean())
 
 
-def copies_section(material: PictureMaterial) -> tuple[Section, Any]:
-    """How near what is made lies to what was learned from, beside real pictures; and a picture of both."""
+def copies_section(material: PictureMaterial) -> tuple[Section, Any, list[dict[str, Value]]]:
+    """How near what is made lies to what was learned from, beside real pictures; a picture of both, and a line each."""
     material.say("looking for the pictures among the training pictures")
     made = material.samples
     real = material.real.spread(len(made))
@@ -186,10 +186,21 @@ def copies_section(material: PictureMaterial) -> tuple[Section, Any]:
         f"those of real pictures of the split `{material.options.split}`, which are no copies: at 50% and 1% the model "
         "keeps the distance that they keep. Smooth pictures are near to much by pixels; believe a copy where both say "
         "so, and look at `evaluation-neighbours.png`: the first pictures above their neighbours by features, then "
-        "those that are nearest of all.",
+        "those that are nearest of all. `evaluation-neighbours.jsonl` names the neighbours of every picture.",
         figures,
     )
-    return section, neighbours_sheet(made, found["features"], material)
+    return section, neighbours_sheet(made, found["features"], material), neighbours_lines(found, material)
+
+
+def neighbours_lines(found: Mapping[str, Nearest], material: PictureMaterial) -> list[dict[str, Value]]:
+    """Of every picture that was made its nearest training picture: its place in the split, its id, and how far."""
+    whole = not material.train.left_out  # else the places of the pixels are not those of the dataset
+    ids = [picture.id for picture in material.dataset.pictures("train")] if whole else None
+    lines: list[dict[str, Value]] = [{"sample": number} for number in range(len(material.samples))]
+    for space, each in found.items():
+        for line, row, distance in zip(lines, each.row.tolist(), each.distance.tolist(), strict=True):
+            line |= {f"row_by_{space}": row, f"id_by_{space}": ids and ids[row], f"distance_by_{space}": distance}
+    return lines
 
 
 def training(material: PictureMaterial) -> Iterator[Tensor]:

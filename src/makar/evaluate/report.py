@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -54,6 +54,7 @@ class Report:
         sections: By suite.
         samples: Some of what the model wrote, prompts included.
         pictures: Of Pillow, by what they show in a word; each becomes a file beside the report.
+        lines: Tables that are too long to read, by what they say in a word; each becomes a file of JSON lines.
     """
 
     model: str
@@ -63,6 +64,7 @@ class Report:
     sections: Mapping[str, Section]
     samples: Sequence[str]
     pictures: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    lines: Mapping[str, Sequence[Mapping[str, Value]]] = field(default_factory=dict[str, Sequence[Mapping[str, Value]]])
 
     def value(self, suite: str, figure: str, of: str = "model") -> Value:
         """One value; None where it was not measured."""
@@ -70,9 +72,10 @@ class Report:
 
     def json(self) -> str:
         """One JSON document; a value beyond all numbers is null."""
-        said = asdict(replace(self, pictures={}))
+        said = asdict(replace(self, pictures={}, lines={}))
         files = {"pictures": {name: picture_file(name) for name in self.pictures}} if self.pictures else {}
-        del said["pictures"]
+        files |= {"lines": {name: lines_file(name) for name in self.lines}} if self.lines else {}
+        del said["pictures"], said["lines"]
         return json.dumps(finite(said | files), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
     def markdown(self) -> str:
@@ -93,6 +96,8 @@ class Report:
         ]
         if self.pictures:
             parts += ["## Pictures", *(f"![{name}]({picture_file(name)})" for name in self.pictures)]
+        if self.lines:
+            parts += ["## Tables", *(f"[{name}]({lines_file(name)})" for name in self.lines)]
         if self.samples:
             parts += ["## Samples", *(indented(sample) for sample in self.samples)]
         return "\n\n".join([*parts, "## Settings", "\n".join(settings)]) + "\n"
@@ -101,6 +106,11 @@ class Report:
 def picture_file(name: str) -> str:
     """The file of a report's picture, beside the report."""
     return f"evaluation-{name}.png"
+
+
+def lines_file(name: str) -> str:
+    """The file of a report's long table, beside the report."""
+    return f"evaluation-{name}.jsonl"
 
 
 def table(section: Section) -> str:
@@ -139,8 +149,22 @@ def finite(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def write_report(report: Report, folder: Path, name: str = "evaluation") -> None:
-    """Write NAME.json and NAME.md into a run's or a model's folder, and the report's pictures.
+def plain(picture: Any, shown: str, place: Path) -> None:  # noqa: ARG001
+    """Write a picture that says nothing of itself."""
+    with file_atomic(place) as file:
+        picture.save(file, format="PNG")
+
+
+def write_report(
+    report: Report, folder: Path, name: str = "evaluation", draw: Callable[[Any, str, Path], None] = plain
+) -> None:
+    """Write NAME.json and NAME.md into a run's or a model's folder, and the report's pictures and long tables.
+
+    Args:
+        report: What was found.
+        folder: Where to.
+        name: Of the files.
+        draw: Writes a picture, of which it is told what it shows: a caller who knows what made them says so in them.
 
     Raises:
         ResourceError: No space or no permission.
@@ -148,7 +172,9 @@ def write_report(report: Report, folder: Path, name: str = "evaluation") -> None
     with mending(folder):
         folder.mkdir(parents=True, exist_ok=True)
     for shown_as, picture in report.pictures.items():
-        with file_atomic(folder / picture_file(shown_as)) as file:
-            picture.save(file, format="PNG")
+        draw(picture, shown_as, folder / picture_file(shown_as))
+    for said, lines in report.lines.items():
+        text = "".join(json.dumps(finite(line), ensure_ascii=False) + "\n" for line in lines)
+        write_atomic(folder / lines_file(said), text)
     write_atomic(folder / f"{name}.json", report.json())
     write_atomic(folder / f"{name}.md", report.markdown())

@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from makar.evaluate.report import Report
 
 
+BESIDE_REAL = ("neighbours", "reconstructions")
+"""Pictures of a report in which some of the dataset stand."""
+
+
 def evaluate(model: str | Path, data: str | Path | None = None, *, say: Say = silent, **options: Any) -> "Report":
     """Measure a model beside held-out data, or by what it knows, and write the report into its folder.
 
@@ -36,6 +40,7 @@ def evaluate(model: str | Path, data: str | Path | None = None, *, say: Say = si
     from makar.evaluate.run import evaluate as work
     from makar.interop.known import find_model
     from makar.recipes.load import read_toml
+    from makar.recipes.provenance import Provenance, maker, write_picture
 
     given = {"suites": ("tasks",), **options} if options.get("tasks") else options
     chosen = parse(EvaluateOptions, given, "evaluation settings")
@@ -56,7 +61,13 @@ def evaluate(model: str | Path, data: str | Path | None = None, *, say: Say = si
         beside, name = Dataset.open(data if data is not None else dataset_of(home)), "evaluation"
     opened = reward_model.load(folder) if reward_model.recognises(folder) else load(folder)
     report = work(opened, beside, chosen, name=str(home), say=say)
-    write_report(report, home, name)
+
+    def draw(picture: Any, shown: str, place: Path) -> None:
+        made, recipe = maker(opened, str(home), folder)
+        row = {"sheet": shown, **({"image": report.dataset} if shown in BESIDE_REAL else {})}
+        write_picture(picture, Provenance([row], {**made, "evaluation": dict(report.settings)}, recipe), place)
+
+    write_report(report, home, name, draw)
     say(f"the report is in {home / name}.md")
     return report
 
