@@ -3,6 +3,7 @@ import tarfile
 import tracemalloc
 import zipfile
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -108,6 +109,29 @@ def test_one_string_said_a_thousand_times_over_is_a_bomb(tmp_path, nested):
     said, peak = peak_of(path)
     assert "decompression bomb" in said
     assert peak < 64 << 20, "4 GB, written out"
+
+
+def test_a_row_group_is_never_whole_in_memory(tmp_path):
+    letters = np.random.default_rng(0).integers(97, 123, (8000, 2500), dtype=np.uint8)
+    texts = [row.tobytes().decode() for row in letters]
+    pq.write_table(pa.table({"text": texts, "group": ["a"] * 8000}), tmp_path / "a.parquet")
+    usual = pa.default_memory_pool()
+    pa.set_memory_pool(pool := pa.proxy_memory_pool(usual))
+    try:
+        assert [item.text for item in items(tmp_path / "a.parquet")] == texts
+    finally:
+        pa.set_memory_pool(usual)
+    assert pool.max_memory() < 15e6, "of 20 MB"
+
+
+def test_strings_in_lists_may_repeat_and_are_read_only_where_they_take_little(tmp_path, monkeypatch):
+    turns = [[{"role": "user", "content": f"question {k}"}, {"role": "assistant", "content": "a"}] for k in range(300)]
+    pq.write_table(pa.table({"messages": turns}), tmp_path / "a.parquet")
+    pq.write_table(pa.table({"text": [f"question {k}" for k in range(300)]}), tmp_path / "b.parquet")
+    monkeypatch.setattr(module, "REPEATED", 1 << 10)
+    with pytest.raises(InputError, match=r"a\.parquet, row group 0: a row group of more than 0 MiB"):
+        items(tmp_path / "a.parquet")
+    assert len(items(tmp_path / "b.parquet")) == 300
 
 
 def test_a_table_of_long_and_repeated_texts_comes_back(tmp_path, monkeypatch):

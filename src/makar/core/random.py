@@ -7,30 +7,20 @@ the counter-based generator Philox4x32-10.
 Paper: Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3".
 """
 
-import hashlib
 import math
 from dataclasses import dataclass, replace
-from functools import lru_cache
 
-import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from makar.core.keys import key_of, numpy_rng
+
+__all__ = ["Rng", "key_of", "numpy_rng", "philox"]
+
 MASK = 0xFFFFFFFF
 MULTIPLIERS = (0xD2511F53, 0xCD9E8D57)
 WEYL = (0x9E3779B9, 0xBB67AE85)
-
-
-@lru_cache(maxsize=4096)
-def key_of(*parts: int | str) -> int:
-    """A 64-bit key from a tuple of seeds and names, equal on every machine and in every process."""
-    return int.from_bytes(hashlib.blake2b(repr(parts).encode(), digest_size=8).digest(), "little")
-
-
-def numpy_rng(*parts: int | str) -> np.random.Generator:
-    """A numpy generator for host-side work such as shuffles, keyed by seeds and names."""
-    return np.random.Generator(np.random.Philox(key=key_of(*parts)))
 
 
 def philox(counters: tuple[Tensor, Tensor, Tensor, Tensor], key: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:

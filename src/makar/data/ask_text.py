@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from makar.core.random import key_of
+from makar.core.keys import key_of
 from makar.data.document import Document
 
 Record = Mapping[str, Any]

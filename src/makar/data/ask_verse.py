@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator, Sequence
 from random import Random
 
-from makar.core.random import key_of
+from makar.core.keys import key_of
 from makar.data.ask_text import Record, Words, ask_topic
 from makar.data.document import Document
 

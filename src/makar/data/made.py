@@ -14,7 +14,7 @@ from typing import Any
 
 from makar.core.errors import SourceError
 from makar.core.files import write_atomic
-from makar.core.random import key_of
+from makar.core.keys import key_of
 from makar.data.ask_text import conversation, pick
 
 Record = dict[str, Any]

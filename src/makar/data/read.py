@@ -6,6 +6,7 @@ import io
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +20,11 @@ from makar.data.poems import read_poems
 BLOCK, PIECE, RECORD = 1 << 20, 100_000, 64 << 20
 """Bytes read at once; characters from which a file is cut into pieces; bytes of the longest line of JSON or row."""
 
-GROUP, VALUES = 1 << 30, 1 << 27
-"""Bytes that what is read of a Parquet row group may unpack to, and how many values it may hold."""
+GROUP, REPEATED, VALUES = 1 << 30, 1 << 28, 1 << 27
+"""Bytes that what is read of a Parquet row group may unpack to, those of strings that repeat, and how many values."""
+
+ROWS = 1024
+"""Of a Parquet file, read at once."""
 
 Item = Document | Fault | Entry
 
@@ -170,13 +174,14 @@ def read_parquet(entry: Entry, source: str) -> Iterator[Item]:
             wanted = [name for name in ("text", "group") if name in names] if "text" in names else names
             leaves = [k for k in range(metadata.num_columns) if metadata.schema.column(k).path.split(".")[0] in wanted]
             strings = [metadata.schema.column(k) for k in leaves]
-            # What is stored once and said a million times stays once in memory until it has been counted.
             once = [leaf.path for leaf in strings if leaf.logical_type.type == "STRING"]
-            table = pq.ParquetFile(file, read_dictionary=once)
             number = 0
             for group in range(metadata.num_row_groups):
-                check_group(entry, [metadata.row_group(group).column(k) for k in leaves], group)
-                for batch in table.iter_batches(1024, row_groups=[group], columns=wanted, use_threads=False):
+                chunks = [metadata.row_group(group).column(k) for k in leaves]
+                check_group(entry, chunks, group, GROUP)
+                repeated = repeating(batches(file, metadata, group, wanted, once=once, rows=1), once)
+                check_group(entry, [chunk for chunk in chunks if chunk.path_in_schema in repeated], group, REPEATED)
+                for batch in batches(file, metadata, group, wanted, once=repeated):
                     for row in rows_of(batch, entry):
                         number += 1
                         yield record(row, entry.name, number, source)
@@ -184,16 +189,58 @@ def read_parquet(entry: Entry, source: str) -> Iterator[Item]:
             raise InputError(f"not valid Parquet: {fault}", where=entry.name, fix="copy it again") from None
 
 
-def check_group(entry: Entry, chunks: list[Any], number: int) -> None:
+def batches(
+    file: Any, metadata: Any, group: int, columns: list[str], *, once: list[str], rows: int = ROWS
+) -> Iterator[Any]:
+    """Some rows at a time of a row group, of which little more than these is in memory.
+
+    Args:
+        file: The Parquet file.
+        metadata: Its own.
+        group: Which row group.
+        columns: Names.
+        once: Of strings, as dictionaries: what is stored once and said a million times is in memory once; but so is
+            all that the row group holds, to its end.
+        rows: In a batch.
+    """
+    import pyarrow.parquet as pq
+
+    table = pq.ParquetFile(file, metadata=metadata, read_dictionary=once, buffer_size=BLOCK, pre_buffer=False)
+    return table.iter_batches(rows, row_groups=[group], columns=columns, use_threads=False)
+
+
+def repeating(batches: Iterator[Any], once: list[str]) -> list[str]:
+    """Which columns of strings could say a stored value so often that `ROWS` of them are too much for memory.
+
+    Args:
+        batches: With dictionaries. The first has read all that the file stores to be repeated.
+        once: The columns; one in lists or records may say a value any number of times.
+    """
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    known: set[str] = set()
+    long: set[str] = set()
+    for batch in islice(batches, 1):
+        for name, column in zip(batch.schema.names, batch.columns, strict=True):
+            if isinstance(column, pa.DictionaryArray) and "." not in name:
+                lengths = pc.call_function("binary_length", [column.dictionary])
+                longest = pc.call_function("max", [lengths]).as_py() or 0
+                known.add(name)
+                long |= {name} if ROWS * longest > RECORD else set()
+    return [name for name in once if name not in known or name in long]
+
+
+def check_group(entry: Entry, chunks: list[Any], number: int, most: int) -> None:
     """Refuse a row group that says that it needs more memory than there should be to read it.
 
     Raises:
         InputError: Says how much, and what the limit is.
     """
     size, values = sum(chunk.total_uncompressed_size for chunk in chunks), sum(chunk.num_values for chunk in chunks)
-    if not 0 <= size <= GROUP or not 0 <= values <= VALUES:
+    if not 0 <= size <= most or not 0 <= values <= VALUES:
         raise InputError(
-            f"a row group of more than {GROUP >> 20} MiB or {VALUES >> 20} Mi values",
+            f"a row group of more than {most >> 20} MiB or {VALUES >> 20} Mi values",
             where=f"{entry.name}, row group {number}",
             value=f"{size >> 20} MiB, {values >> 20} Mi values",
             fix="write it with smaller row groups, or do not trust it",
