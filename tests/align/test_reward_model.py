@@ -7,6 +7,7 @@ import torch
 
 from makar.align.reward_model import BradleyTerry, from_language, judge_of, load, save
 from makar.align.rewards import Case, earn, make_rewards
+from makar.codecs.bpe import SMALLEST, train_bpe
 from makar.core.errors import InputError, ModelError
 from makar.data.table import TensorSource
 from makar.engine.load import open_model
@@ -98,3 +99,10 @@ def test_a_reward_model_is_no_language_model_and_says_so(tmp_path):
     save(from_language(writer(0), seed=1), tmp_path)
     with pytest.raises(ModelError, match=r"this is a reward model: .*; let it judge, \[reward\] model = "):
         open_model(tmp_path)
+
+
+def test_another_tokenizer_than_it_was_made_with_is_refused(tmp_path):
+    save(from_language(writer(), seed=1), tmp_path)
+    train_bpe(["moon moon"], SMALLEST + 1).save(tmp_path)
+    with pytest.raises(ModelError, match="the tokenizer is not the one of these weights"):
+        load(tmp_path)

@@ -25,6 +25,7 @@ from makar.core.tensors import check_shapes, save_tensors
 from makar.engine.load import find_model
 from makar.families.language.ecosystem import ARCHITECTURES, from_ecosystem, kind_of, to_ecosystem
 from makar.families.language.family import FAMILY
+from makar.families.language.folder import check_tokenizer, tokenizer_mark
 from makar.families.weights import read_sharded
 from makar.nets.config import DecoderConfig
 from makar.nets.decoder import Decoder, Trunk
@@ -125,7 +126,8 @@ def save(model: Model[RewardNet], folder: Path) -> None:
     if codec is not None:
         codec.save(folder)
     write_json(folder / "config.json", config)
-    save_tensors(folder / "model.safetensors", {name: t.float() for name, t in model.net.state_dict().items()})
+    tensors = {name: t.float() for name, t in model.net.state_dict().items()}
+    save_tensors(folder / "model.safetensors", tensors, tokenizer_mark(model))
 
 
 def recognises(folder: Path) -> bool:
@@ -146,13 +148,17 @@ def load(folder: Path) -> Model[RewardNet]:
     """
     if not recognises(folder):
         raise ModelError("no reward model", where=folder, fix="train one with objective.name = 'reward'")
-    config = from_ecosystem(read_object(folder / "config.json"), folder / "config.json")
+    found = read_object(folder / "config.json")
+    config = from_ecosystem(found, folder / "config.json")
     where, weights = read_sharded(folder)
     with torch.device("meta"):
         net = RewardNet(config)
     check_shapes(where, weights, {name: tensor.shape for name, tensor in net.state_dict().items()})
     net.load_state_dict(weights, assign=True)
-    parts = {"codec": Bpe.load(folder)} if (folder / "tokenizer.json").exists() else {}
+    parts: dict[str, Any] = {}
+    if (folder / "tokenizer.json").exists():
+        parts["codec"] = codec = Bpe.load(folder)
+        check_tokenizer(folder, codec, found)
     return Model(REWARD, config, net, parts)
 
 

@@ -2,14 +2,16 @@
 
 import json
 import pickle
+import re
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from makar.codecs.bpe import SMALLEST, train_bpe
+from makar.codecs.bpe import SMALLEST, Bpe, train_bpe
 from makar.core.errors import ModelError
 from makar.core.nouns import Model
+from makar.core.tensors import tensor_metadata
 from makar.families.language.config import LanguageConfig
 from makar.families.language.family import FAMILY
 from makar.nets.decoder import Decoder
@@ -246,6 +248,45 @@ def test_a_tokenizer_larger_than_the_vocabulary_is_refused(codec, tmp_path):
     small = CONFIG.model_copy(update={"vocab_size": SMALLEST - 1})
     FAMILY.folder.save(Model(FAMILY, small, Decoder(small), {"codec": codec}), tmp_path)
     assert f"(got '{SMALLEST} and {SMALLEST - 1}')" in refused(tmp_path)
+
+
+def test_another_tokenizer_than_the_weights_were_made_with_is_refused(codec, tmp_path):
+    """As large, with the same special tokens: only the hash beside the weights knows."""
+    FAMILY.folder.save(Model(FAMILY, CONFIG, Decoder(CONFIG), {"codec": codec}), tmp_path)
+    assert tensor_metadata(tmp_path / "model.safetensors")["tokenizer_sha256"] == codec.hash
+    text = codec.source.replace('"special": true', '"special": false', 1)
+    Bpe(text, codec.settings).save(tmp_path)
+    assert "the tokenizer is not the one of these weights" in refused(tmp_path)
+    (tmp_path / "tokenizer.json").write_text(json.dumps(json.loads(codec.source)))  # the same, written otherwise
+    assert FAMILY.folder.load(tmp_path).parts["codec"].hash == codec.hash
+
+
+@pytest.mark.parametrize(
+    ("config", "generation", "fault"),
+    [
+        ({}, {}, None),
+        ({"eos_token_id": 2}, {"eos_token_id": [5, 0]}, None),
+        ({"bos_token_id": None, "eos_token_id": 2, "pad_token_id": -1}, {}, None),
+        ({"bos_token_id": 0, "eos_token_id": 5, "pad_token_id": 0}, {}, None),  # tuned to take turns
+        ({"bos_token_id": 1, "eos_token_id": 2}, {}, None),  # what transformers writes by default
+        ({"eos_token_id": 5}, {}, None),
+        ({"eos_token_id": 100}, {}, r"same eos_token \(got '\[100\] and 0'\); copy .* mend eos_token_id in"),
+        ({"eos_token_id": 5}, {"bos_token_id": 270}, r"same bos_token \(got '\[270\]"),
+        ({"eos_token_id": 9999}, {}, "same eos_token"),
+        ({"eos_token_id": 5, "pad_token_id": 0}, {}, "same eos_token"),
+        ({"bos_token_id": 3}, {"eos_token_id": [1, 2], "pad_token_id": 1}, "same bos_token"),
+    ],
+)
+def test_a_tokenizer_that_contradicts_the_configs_is_refused(codec, tmp_path, config, generation, fault):
+    """Of a folder made elsewhere; differences that are common there are none."""
+    FAMILY.folder.save(Model(FAMILY, CONFIG, Decoder(CONFIG)), tmp_path)
+    codec.save(tmp_path)
+    set_config(tmp_path, **config)
+    (tmp_path / "generation_config.json").write_text(json.dumps(generation))
+    if fault is None:
+        assert FAMILY.folder.load(tmp_path).parts["codec"].hash == codec.hash
+    else:
+        assert re.search(fault, refused(tmp_path))
 
 
 @pytest.mark.parametrize(

@@ -12,10 +12,11 @@ from typing import Any
 import torch
 
 from makar.codecs.bpe import Bpe
+from makar.codecs.chat import spelled
 from makar.core.errors import ModelError
 from makar.core.files import read_object, write_json
 from makar.core.nouns import Model
-from makar.core.tensors import check_shapes, save_tensors
+from makar.core.tensors import check_shapes, save_tensors, tensor_metadata
 from makar.families.language.config import LanguageConfig
 from makar.families.language.ecosystem import ARCHITECTURES, from_ecosystem, to_ecosystem
 from makar.families.weights import read_sharded
@@ -23,6 +24,12 @@ from makar.nets.config import DecoderConfig
 from makar.nets.decoder import Decoder
 
 EMBEDDING, HEAD = "model.embed_tokens.weight", "lm_head.weight"
+
+TOKENIZER = "tokenizer_sha256"
+"""In the metadata of weights: the hash of their tokenizer."""
+
+UNSAID = {"bos_token": {1}, "eos_token": {2}, "pad_token": set[int]()}
+"""The roles of special tokens, and what transformers writes of them where the maker of a Llama named none."""
 
 GENERATION: Mapping[str, str] = {
     "max_tokens": "max_new_tokens",
@@ -39,7 +46,8 @@ def save(model: Model[Decoder], folder: Path) -> None:
     """Write a model into an existing empty folder."""
     save_parts(model, folder)
     write_json(folder / "config.json", to_ecosystem(model.net.config) | special_ids(model))
-    save_tensors(folder / "model.safetensors", {name: t.float() for name, t in model.net.state_dict().items()})
+    tensors = {name: t.float() for name, t in model.net.state_dict().items()}
+    save_tensors(folder / "model.safetensors", tensors, tokenizer_mark(model))
 
 
 def save_parts(model: Model[Any], folder: Path) -> None:
@@ -56,6 +64,12 @@ def special_ids(model: Model[Any]) -> dict[str, int | list[int] | None]:
         return dict.fromkeys(("bos_token_id", "eos_token_id", "pad_token_id"))
     ends = list(codec.ends) if len(codec.ends) > 1 else codec.end_id
     return {"bos_token_id": codec.opener[0], "eos_token_id": ends, "pad_token_id": codec.pad_id}
+
+
+def tokenizer_mark(model: Model[Any]) -> dict[str, str]:
+    """What weights keep of the tokenizer that they were made with, in the metadata of their file."""
+    codec: Bpe | None = model.parts.get("codec")
+    return {} if codec is None else {TOKENIZER: codec.hash}
 
 
 def recognises(folder: Path) -> bool:
@@ -87,13 +101,13 @@ def read_parts(folder: Path, config: DecoderConfig) -> tuple[dict[str, Any], dic
     """Read the tokenizer and the defaults of generation, as far as they are there.
 
     Raises:
-        ModelError: They are damaged, or there are more tokens than the config has.
+        ModelError: They are damaged, or the tokenizer is not the model's.
     """
     parts: dict[str, Any] = {}
     config_file, generation_file = folder / "config.json", folder / "generation_config.json"
     generation = read_object(generation_file) if generation_file.exists() else {}
     if (folder / "tokenizer.json").exists():
-        codec = Bpe.load(folder)
+        codec, found = Bpe.load(folder), read_object(config_file) if config_file.exists() else {}
         if codec.vocab_size > config.vocab_size:
             raise ModelError(
                 "the tokenizer has more tokens than the model",
@@ -101,9 +115,40 @@ def read_parts(folder: Path, config: DecoderConfig) -> tuple[dict[str, Any], dic
                 value=f"{codec.vocab_size} and {config.vocab_size}",
                 fix="copy both from the same model",
             )
-        said = generation if "eos_token_id" in generation or not config_file.exists() else read_object(config_file)
+        check_tokenizer(folder, codec, found, generation)
+        said = generation if "eos_token_id" in generation else found
         parts["codec"] = codec.speaking(end_ids(said.get("eos_token_id")))
     return parts, from_generation_config(generation)
+
+
+def check_tokenizer(folder: Path, codec: Bpe, *configs: Mapping[str, Any]) -> None:
+    """Refuse a tokenizer that is clearly another model's.
+
+    By the hash that weights of makar's keep; and by the ids that configs name, if what begins or ends a text is an
+    ordinary token of the tokenizer's, or if it agrees in none of several roles: one that differs is often harmless.
+
+    Raises:
+        ModelError: Says what differs.
+    """
+    weights = folder / "model.safetensors"
+    mark = tensor_metadata(weights).get(TOKENIZER) if weights.exists() else None
+    if mark is not None and mark != codec.hash:
+        what, fix = "the tokenizer is not the one of these weights", "copy tokenizer.json from the same model"
+        raise ModelError(what, where=folder, value=f"{codec.hash[:12]} and {mark[:12]}", fix=fix)
+    special = codec.special
+    found = {role: {i for each in configs for i in end_ids(each.get(f"{role}_id")) if i >= 0} for role in UNSAID}
+    said = {role: ids for role, ids in found.items() if ids and ids != UNSAID[role]}
+    named = {role: special.get(spelled(codec.settings.get(role)) or "") for role in said}
+    both = [role for role in said if named[role] is not None]
+    ordinary = [role for role in said if role != "pad_token" and said[role].isdisjoint(special.values())]
+    if ordinary or (len(both) > 1 and not any(named[role] in said[role] for role in both)):
+        role = (ordinary or both)[0]
+        raise ModelError(
+            f"config.json and the tokenizer do not name the same {role}",
+            where=folder,
+            value=f"{sorted(said[role])} and {named[role]}",
+            fix=f"copy both from the same model, or mend {role}_id in config.json and generation_config.json",
+        )
 
 
 def end_ids(found: Any) -> list[int]:

@@ -21,7 +21,7 @@ from makar.core.nouns import Model
 from makar.core.tensors import check_shapes, save_tensors
 from makar.families.language.folder import read_parts as read_language_parts
 from makar.families.language.folder import save_parts as save_language_parts
-from makar.families.language.folder import special_ids
+from makar.families.language.folder import special_ids, tokenizer_mark
 from makar.families.llava.config import LlavaConfig
 from makar.families.llava.ecosystem import KIND, from_ecosystem, part, to_ecosystem
 from makar.families.weights import read_sharded
@@ -47,7 +47,7 @@ def save(model: Model[Llava], folder: Path) -> None:
     assert isinstance(config, LlavaConfig)
     write_json(folder / "config.json", to_ecosystem(config) | special_ids(model))
     tensors = {name.replace(TOWER, f"{TOWER}vision_model."): t.float() for name, t in model.net.state_dict().items()}
-    save_tensors(folder / "model.safetensors", tensors)
+    save_tensors(folder / "model.safetensors", tensors, tokenizer_mark(model))
 
 
 def save_parts(model: Model[Llava], folder: Path) -> None:
