@@ -1,20 +1,27 @@
 """Alignment of models of pictures as a recipe says it: rewards, choices, what is refused."""
 
+import json
+
 import pytest
 import torch
 from PIL import Image
 
 from makar.align.choices import Choice, add_choice, now, picture_text, snapshot
+from makar.align.pictures import DrawnLevel
 from makar.core.errors import InputError, ModelError, RecipeError
 from makar.core.nouns import Model
+from makar.core.random import Rng
 from makar.data.pictures import to_png
 from makar.engine.load import open_model
+from makar.families.diffusion import words
 from makar.families.table import family
 from makar.nets.gan_config import R3ganConfig
-from makar.recipes.alignment_pictures import parted
+from makar.recipes.alignment_pictures import told_columns
 from makar.recipes.execute import train
 from makar.recipes.load import load_recipe
+from makar.recipes.picture_judges import Stage
 from makar.recipes.plan import plan
+from makar.recipes.run import Run
 from makar.train.metrics import read_metrics
 from tests.align.painters import DIT, painter
 
@@ -253,12 +260,55 @@ def test_what_does_not_fit_a_model_that_is_told_texts_is_said(scenes, shades, wo
         train(load_recipe(path, sets), workspace)
 
 
-@pytest.mark.parametrize(("count", "learned"), [(40, 32), (6, 3), (2, 1)])
-def test_few_captions_are_shared_between_learning_and_looks(count, learned):
-    """As many as are asked for are held out, but never more than half, and none of those that are learned."""
-    texts = [f"a cat {place}" for place in range(count)]
-    train, held = parted(texts, 8)
-    assert [*train, *held] == texts
-    assert len(train) == learned
-    with pytest.raises(InputError, match="too few captions"):
-        parted(texts[:1], 8)
+AWKWARD = {
+    "long": "a cat in space " * 40,
+    "blank": " ",
+    "unknown": "☃☃",
+    "weighed": "a dog (view: west)",
+    "plain": "a cat wearing sunglasses in space",
+}
+
+
+@pytest.fixture
+def awkward(tmp_path):
+    """Pictures whose captions are each awkward in a way."""
+    folder = tmp_path / "awkward"
+    folder.mkdir()
+    rows: list[str] = []
+    for number in range(40):
+        Image.new("RGB", (32, 32), (6 * number, 90, 200 - 3 * number)).save(folder / f"{number}.png")
+        text = list(AWKWARD.values())[number % len(AWKWARD)]
+        rows.append(json.dumps({"file_name": f"{number}.png", "text": text}) + "\n")
+    (folder / "metadata.jsonl").write_text("".join(rows))
+    return folder
+
+
+@pytest.mark.parametrize("name", ["dpo", "direct"])
+def test_captions_of_a_dataset_that_no_prompt_would_be_are_drawn_from_or_left_out(
+    scenes, awkward, workspace, tmp_path, name
+):
+    path, said = tmp_path / "told.toml", list[str]()
+    path.write_text(TOLD.format(**scenes))
+    collect = "{valid_fraction=0.25, test_fraction=0.0, pictures={near=0}}"
+    data = f"data={{sources=['{awkward}'], rows='captioned', collect={collect}}}"
+    sets = [f"objective.name={name}", data, "watch.judged=0", "watch.validate_rows=10", "train.steps=3"]
+    (result,) = train(load_recipe(path, sets), workspace, say=said.append)
+    assert any("captions of the train split are blank or unknown: left out" in line for line in said)
+    assert any("captions of the train split are longer than the tower reads: cut" in line for line in said)
+    assert result.outcome.step == 3
+    prompts = result.run.manifest["prompts"]
+    assert 0 < prompts["held_out"] <= 10 < prompts["train"] < 30
+
+
+def test_what_people_chose_is_learned_as_it_was_drawn(scenes, workspace, tmp_path):
+    """Words that weighed more in the prompt weigh more again; no text at all is the empty one."""
+    model = open_model(scenes["draw"])
+    (tmp_path / "told.toml").write_text(TOLD.format(**scenes))
+    (recipe,) = load_recipe(tmp_path / "told.toml").stages.values()
+    stage = Stage(recipe, model, model.config, Run(tmp_path), workspace, 1, print)
+    told = told_columns(stage, ["a (cat:2)", ""])
+    drawn = words.captions_of(model, ["a (cat:2)", None])
+    assert torch.equal(told["told"], drawn.tokens)
+    assert torch.equal(told["pooled"], drawn.pooled)
+    batch = {"images": torch.zeros(2, 3, 32, 32), **told}
+    assert DrawnLevel()(model, batch, Rng(0, 0, torch.arange(2)))[0].isfinite().all()

@@ -29,6 +29,7 @@ from makar.engine.run import Engine
 from makar.families.diffusion.denoise import config_of
 from makar.families.diffusion.objective import error, told_of
 from makar.families.diffusion.path import draw
+from makar.families.diffusion.words import literal
 from makar.train.blocks import eager
 from makar.train.distributed import World
 from makar.train.metrics import append
@@ -176,9 +177,10 @@ class PicturePairs:
 
 
 def made(model: Model[Any], prompts: Sequence[Any], seeds: Sequence[int], settings: Config) -> Images:
-    """Pictures in -1 to 1, of 255 levels."""
+    """Pictures in -1 to 1, of 255 levels; prompts are captions, whose brackets weigh nothing."""
     found: list[Tensor] = []
-    asked = list(zip(prompts, seeds, strict=True))
+    said = [literal(prompt) if isinstance(prompt, str) else prompt for prompt in prompts]
+    asked = list(zip(said, seeds, strict=True))
     with eager():
         for start in range(0, len(asked), TOGETHER):
             requests = [Request(prompt, seed, settings) for prompt, seed in asked[start : start + TOGETHER]]

@@ -177,7 +177,7 @@ class TextEncoder(Protocol):
         ...
 
     def ids(self, texts: Sequence[str]) -> Int[Tensor, "rows length"]:
-        """The tokens of some texts, padded.
+        """The tokens of some texts, padded; an empty one is a start and an end.
 
         Raises:
             InputError: A text has more tokens than it reads.

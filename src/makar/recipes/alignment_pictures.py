@@ -21,7 +21,9 @@ from makar.core.nouns import Batch, Model, Source
 from makar.core.say import Say
 from makar.data.dataset import Dataset
 from makar.data.table import TensorSource
+from makar.families.diffusion import words
 from makar.families.diffusion.caption import encoder_of
+from makar.families.diffusion.words import readable
 from makar.families.pictures import label_of
 from makar.families.settings import square
 from makar.recipes.alignment import Made, objective_of, reference_for, rollouts_of
@@ -36,7 +38,7 @@ from makar.train.distributed import join
 from makar.train.session import Periodic
 
 CAPTIONS = 2000
-"""That pictures are made of in training; those of the next are held out."""
+"""That pictures are made of in training; those of the looks are of the validation."""
 
 
 def aligned_pictures(
@@ -132,13 +134,11 @@ def wanted(stage: Stage) -> tuple[list[PicturePrompt], list[Any]]:
     """What pictures are made of: in training, and at a look, one each.
 
     Raises:
-        InputError: There are too few captions.
+        InputError: No caption can be read.
     """
-    recipe, count = stage.recipe, stage.recipe.watch.validate_rows
+    count = stage.recipe.watch.validate_rows
     if stage.reads:
-        found = captions_of(recipe.data, seed=recipe.seed, workspace=stage.workspace, say=stage.say)
-        texts = list(islice(found, CAPTIONS + count))
-        train, held = parted(texts, count)
+        train, held = (captions_read(stage, split, rows) for split, rows in (("train", CAPTIONS), ("valid", count)))
         tokens = encoder_of(stage.model).rows(train)
         return [PicturePrompt(text, {"tokens": ids}) for text, ids in zip(train, tokens, strict=True)], held
     if not stage.classes:
@@ -149,17 +149,25 @@ def wanted(stage: Stage) -> tuple[list[PicturePrompt], list[Any]]:
     ]
 
 
-def parted(texts: list[str], count: int) -> tuple[list[str], list[str]]:
-    """Captions to learn from, and so many others for the looks, but never more than half of all.
+def captions_read(stage: Stage, split: str, count: int) -> list[str]:
+    """The first captions of a split as the model's tower reads them: one that is too long loses its last words.
 
     Raises:
-        InputError: There are fewer than two.
+        InputError: None says anything to it.
     """
-    if len(texts) < 2:  # noqa: PLR2004
-        fix = "give pictures with captions: some to learn from, and others to look at"
-        raise InputError("too few captions", where="data", value=len(texts), fix=fix)
-    held = min(count, len(texts) // 2)
-    return texts[:-held], texts[-held:]
+    encoder = encoder_of(stage.model)
+    stream = captions_of(stage.recipe.data, split, seed=stage.recipe.seed, workspace=stage.workspace, say=stage.say)
+    texts = [text.strip() for text in islice(stream, count)]
+    found = [readable(encoder, text) for text in texts]
+    kept = [text for text in found if text]
+    if not kept:
+        fix = "give pictures with captions in the words that the model was trained on"
+        raise InputError(f"no caption of the {split} split can be read", where="data", value=len(texts), fix=fix)
+    if lost := len(found) - len(kept):
+        stage.say(f"{lost:,} of {len(texts):,} captions of the {split} split are blank or unknown: left out")
+    if cut := sum(0 < len(read) < len(text) for read, text in zip(found, texts, strict=True)):
+        stage.say(f"{cut:,} of {len(texts):,} captions of the {split} split are longer than the tower reads: cut")
+    return kept
 
 
 def by_choices(stage: Stage) -> Made:
@@ -209,13 +217,14 @@ def chosen_rows(stage: Stage, dataset: Dataset, split: str) -> Batch:
 
 
 def told_columns(stage: Stage, asked: Sequence[str]) -> Batch:
-    """What the model is told of people's prompts.
+    """What the model is told of people's prompts: words that weighed more when the picture was made do so again.
 
     Raises:
         InputError: It knows no such class, or cannot read such a text.
     """
     if stage.reads:
-        return {"tokens": encoder_of(stage.model).rows(list(asked))}
+        told = words.captions_of(stage.model, [prompt or None for prompt in asked])
+        return {"told": told.tokens, "pooled": told.pooled}
     if not stage.classes:
         return {}
     names: tuple[str, ...] = getattr(stage.model.config, "classes", ())

@@ -276,11 +276,12 @@ def described(fetched: Fetched, sprites: Sprites) -> dict[str, Any]:
     }
 
 
-def captions_of(data: DataConfig, *, seed: int, workspace: Workspace, say: Say) -> Iterator[str]:
-    """What is said of the pictures to train on, for a tokenizer to be trained.
+def captions_of(data: DataConfig, split: str = "train", *, seed: int, workspace: Workspace, say: Say) -> Iterator[str]:
+    """What is said of the pictures to train on, or of those to validate.
 
     Args:
         data: The recipe's part, its rows "captioned" or "scenes".
+        split: "train" or "valid".
         seed: Of the scenes.
         workspace: Where datasets lie.
         say: For a line on each thing that takes time.
@@ -289,7 +290,7 @@ def captions_of(data: DataConfig, *, seed: int, workspace: Workspace, say: Say) 
         UserError: A source or the dataset cannot be used.
     """
     if data.rows == "scenes":
-        stream = scene_seed(seed, "train")
+        stream = scene_seed(seed, split)
         return chain.from_iterable(captions_of_scene(scene_of(place, stream), place) for place in range(TOLD))
     dataset = open_dataset(data, workspace, say)
-    return (picture.text for picture in dataset.pictures("train") if picture.text)
+    return (picture.text for picture in dataset.pictures(split) if picture.text)

@@ -93,3 +93,12 @@ def test_a_text_tower_and_a_tokenizer_of_another_length_are_refused(tmp_path):
     text.save(tmp_path)
     with pytest.raises(ModelError, match="more tokens than the tower"):
         read_text(edited(tmp_path, lambda found: found.update(model_max_length=77), "tokenizer_config.json"))
+
+
+def test_a_tokenizer_whose_end_the_tower_does_not_know_is_refused(tmp_path):
+    folder = saved(tiny(), tmp_path / "model")
+    with pytest.raises(ModelError, match="ends texts otherwise than the tower"):
+        load(edited(folder, lambda found: found["text_config"].update(eos_token_id=7)))
+    text_of(tiny()).save(tmp_path)
+    with pytest.raises(ModelError, match="ends texts otherwise than the tower"):
+        read_text(edited(tmp_path, lambda found: found.update(eos_token_id=7)))

@@ -6,22 +6,26 @@ import math
 import pytest
 import torch
 
+from makar.codecs.captions import train_captions
 from makar.core.errors import InputError, ModelError, UserError
 from makar.core.nouns import Model, Request, TextEncoder
 from makar.core.random import Rng
 from makar.data.table import TensorSource
 from makar.engine.run import Engine
 from makar.evaluate.picture_likelihood import scoring_of
+from makar.families.clip.text import text_of
 from makar.families.diffusion.caption import caption_of, empty, encoder_of
 from makar.families.diffusion.denoise import Guidance, expected, guided, untold
 from makar.families.diffusion.family import FAMILY
 from makar.families.diffusion.likelihood import likelihood
 from makar.families.diffusion.objective import Denoise, DenoisingScore
 from makar.families.diffusion.settings import DiffusionSettings
-from makar.families.diffusion.words import captions_of, weighed
+from makar.families.diffusion.towers import Towers
+from makar.families.diffusion.words import captions_of, literal, readable, weighed
 from makar.train.config import Optimizer, TrainConfig
 from makar.train.loop import fit
 from makar.train.validate import validation_loss
+from tests.families.clip.support import tiny
 from tests.families.diffusion.reading import Tower, reader
 
 RED = torch.randn(3, 1, 8, 8).clamp(-1, 1)
@@ -180,6 +184,48 @@ def test_towers_that_do_not_fit_are_refused():
 def test_weights_of_words_are_read_off_the_prompt():
     assert weighed("a (red cat:1.5) in (space:0.5)") == ("a red cat in space", [(2, 9, 1.5), (13, 18, 0.5)])
     assert weighed("a cat (red)") == ("a cat (red)", [])
+    assert weighed(r"a cat \(red:2\) \\ \x") == (r"a cat (red:2) \ \x", [])
+    assert weighed(r"a (cat \(red\):2) in") == ("a cat (red) in", [(2, 11, 2.0)])
+
+
+@pytest.mark.parametrize("text", ["a cat (view: west)", "((a:2))", "\\(a:2)", "\\", "a (b", ""])
+def test_a_literal_prompt_says_just_what_it_is(text):
+    assert weighed(literal(text)) == (text, [])
+
+
+def test_a_text_is_read_as_far_as_the_tower_reads():
+    tower = Tower()
+    assert readable(tower, " a red cat ") == "a red cat"
+    assert readable(tower, "a cat \n in " * 5) == "a cat in a cat in"
+    assert readable(tower, "(view: ☃)") == readable(tower, " ") == ""
+
+
+def test_words_at_the_end_weigh_without_the_end_and_the_padding():
+    model = reader()
+    told, plain, nothing = captions_of(model, ["a (cat:3)"]), captions_of(model, ["a cat"]), empty(model)
+    torch.testing.assert_close(told.tokens[:, 2] - nothing.tokens[:, 2], 3 * (plain.tokens - nothing.tokens)[:, 2])
+    others = [0, 1, 3, 4, 5, 6, 7]
+    torch.testing.assert_close(told.tokens[:, others], plain.tokens[:, others])
+
+
+def test_two_towers_weigh_words_where_each_has_them():
+    """The second one's tokenizer is another, which needs more tokens for a word."""
+    first, second = (text_of(tiny(seed=seed)) for seed in (0, 1))
+    other = train_captions(["sun glasses on dogs"] * 4, 540, first.length)
+    both = Towers(first, dataclasses.replace(second, codec=other))
+    model = reader(tower=both, joint_attention_dim=2 * first.width + 3, pooled_projection_dim=2 * first.pooled_width)
+    told, plain = (captions_of(model, [text]).tokens[0] for text in ("two (apples:2)", "two apples"))
+    nothing = empty(model).tokens[0]
+    ends = [list(ids).index(each.codec.end_id) for each in both.both for ids in each.ids(["two apples"]).tolist()]
+    assert ends[0] != ends[1]
+    starts = [list(ids).index(each.codec.end_id) for each in both.both for ids in each.ids(["two"]).tolist()]
+    for place, (begin, end) in enumerate(zip(starts, ends, strict=True)):
+        part = slice(place * first.width, (place + 1) * first.width)
+        weight = torch.ones(first.length, 1)
+        weight[begin:end] = 2
+        expected = nothing[:, part] + weight * (plain - nothing)[:, part]
+        torch.testing.assert_close(told[:, part], expected)
+    assert not told[:, 2 * first.width :].any()
 
 
 def test_words_weigh_as_much_as_they_are_said_to():

@@ -11,7 +11,8 @@ from makar.codecs.image_processor import ImageProcessor
 from makar.core.errors import ModelError
 from makar.core.nouns import Model
 from makar.families.clip.config import ClipConfig
-from makar.nets.clip import ClipNet, Images, ends_of, layers_of
+from makar.nets.clip import LAST, ClipNet, Images, ends_of, layers_of
+from makar.nets.clip_config import ClipTextConfig
 from makar.nets.siglip import SiglipNet
 
 Net = ClipNet | SiglipNet
@@ -63,18 +64,21 @@ def shown(config: ClipConfig, images: Images) -> Images:
 
 
 def trimmed(config: ClipConfig, tokens: Int[Tensor, "rows tokens"]) -> Int[Tensor, "rows some"]:
-    """Rows without the padding that all of them have: a tower that reads from left to right never looks at it.
-
-    Raises:
-        ModelError: A row has no end, so that nothing says what it means.
-    """
+    """Rows without the padding that all of them have: a tower that reads from left to right never looks at it."""
     if config.kind == "siglip":
         return tokens
-    ends = ends_of(tokens, config.text.eos_token_id)
-    if not bool(ends.all()):  # a start stands at 0
-        what, fix = "a text has no end that the tower knows", "copy tokenizer and config.json from the same model"
-        raise ModelError(what, where="text_config.eos_token_id", value=config.text.eos_token_id, fix=fix)
-    return tokens[:, : int(ends.max()) + 1]
+    return tokens[:, : int(ends_of(tokens, config.text.eos_token_id).max()) + 1]
+
+
+def check_end(codec: Captions, config: ClipTextConfig, where: object) -> None:
+    """Refuse a tokenizer whose end of a text the tower would not find: all texts would mean the same to it.
+
+    Raises:
+        ModelError: It is one.
+    """
+    if config.eos_token_id not in (codec.end_id, LAST):
+        what, ends = "the tokenizer ends texts otherwise than the tower", f"{codec.end_id} and {config.eos_token_id}"
+        raise ModelError(what, where=where, value=ends, fix="copy both from the same model")
 
 
 def embedded(

@@ -11,7 +11,7 @@ from makar.core.errors import ModelError
 from makar.core.files import read_object, write_json
 from makar.core.nouns import Model
 from makar.core.tensors import check_shapes, save_tensors
-from makar.families.clip.build import Net, build, config_of, processor_of
+from makar.families.clip.build import Net, build, check_end, config_of, processor_of
 from makar.families.clip.config import ClipConfig
 from makar.families.clip.ecosystem import ARCHITECTURES, from_ecosystem, to_ecosystem
 from makar.families.weights import read_sharded
@@ -67,7 +67,7 @@ def read_parts(folder: Path, config: ClipConfig) -> tuple[dict[str, Any], dict[s
     """Read the tokenizer, as far as it is there; a SigLIP made elsewhere has one of another kind, and keeps it.
 
     Raises:
-        ModelError: It is damaged, or has more tokens than the net.
+        ModelError: It is damaged, has more tokens than the net, or ends texts with another.
     """
     files = [(folder / name).is_file() for name in ("tokenizer.json", "vocab.json")]
     if not any(files) or (folder / "spiece.model").exists():
@@ -77,4 +77,6 @@ def read_parts(folder: Path, config: ClipConfig) -> tuple[dict[str, Any], dict[s
         value = f"{codec.vocab_size} and {config.text.vocab_size}"
         what, fix = "the tokenizer has more tokens than the model", "copy both from the same model"
         raise ModelError(what, where=folder, value=value, fix=fix)
+    if config.kind == "clip":
+        check_end(codec, config.text, folder)
     return {"codec": codec}, {}

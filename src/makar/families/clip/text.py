@@ -14,7 +14,7 @@ from makar.core.errors import ModelError
 from makar.core.files import read_object, write_json
 from makar.core.nouns import Model
 from makar.core.tensors import check_shapes, hash_tensors, save_tensors
-from makar.families.clip.build import Net, captions_of
+from makar.families.clip.build import Net, captions_of, check_end
 from makar.families.clip.ecosystem import text_from_ecosystem, text_to_ecosystem
 from makar.families.weights import read_sharded
 from makar.nets.clip import ClipNet, ClipTextModel, States, Tokens
@@ -136,4 +136,5 @@ def read_text(folder: Path, tokenizer: Path | None = None) -> ClipText:
         sizes: Any = f"{codec.vocab_size} x {codec.length} and {config.vocab_size} x {config.max_position_embeddings}"
         what, fix = "the tokenizer has more tokens than the tower", "copy both from the same model"
         raise ModelError(what, where=folder, value=sizes, fix=fix)
+    check_end(codec, config, tokenizer or folder)
     return ClipText(net.eval(), codec)
