@@ -121,6 +121,26 @@ def test_groups_without_variance_are_counted_and_named(tmp_path):
     assert not batch["advantages"].view(4, 3, -1)[torch.tensor(flat)].any()
 
 
+@pytest.mark.parametrize(("off", "precision", "said"), [(2e-3, "fp32", 1), (2e-3, "bf16", 0), (5e-4, "fp32", 0)])
+def test_the_widest_gap_to_decoding_is_logged_and_said_where_too_wide(off, precision, said):
+    """One token of one answer is enough."""
+    lines = []
+    source = rollouts(say=lines.append)
+    look = source.look
+
+    def astray(model, rows, number):
+        found = look(model, rows, number)
+        source.precision = lambda: precision
+        found[2, rows["loss_mask"][2, 1:].long().argmax()] += off
+        return found
+
+    source.look = astray
+    gap = source.batch(0, 6)["log_decoding_gap"]
+    assert gap.tolist() == pytest.approx([off] * 6, abs=1e-5)
+    assert len(lines) == said
+    assert all("rollout 0: training finds a token 2.0e-03 nats off decoding, more than 0.001" in line for line in lines)
+
+
 def test_processes_share_the_answers_out():
     whole = rollouts().batch(0, 12)
     for rank in (0, 1):

@@ -26,11 +26,15 @@ from makar.core.device import Precision
 from makar.core.errors import InputError
 from makar.core.nouns import Batch, Model, Request
 from makar.core.random import Rng, key_of, numpy_rng
+from makar.core.say import Say, silent
 from makar.engine.run import Answer, Engine, eval_mode
 from makar.train.blocks import eager
 from makar.train.distributed import World
 from makar.train.metrics import append
 from makar.train.precision import autocast
+
+GAP = 1e-3
+"""Nats by which the log-probability of a token may differ between decoding and training, both in fp32."""
 
 
 @dataclass(frozen=True)
@@ -120,6 +124,7 @@ class Rollouts:
         precision: Of the trainer's forward passes, asked when the first rollout is made.
         world: The processes that train together.
         journal: Where one line a rollout goes: groups without variance, rewards, a sample.
+        say: Takes a line where decoding and training disagree on what is likely.
         number: Which rollout is in use; -1 for none yet.
         rows: What it holds, until it is used up.
         kl_weight: Of the divergence in the next rollout, where there is a penalty.
@@ -139,6 +144,7 @@ class Rollouts:
     precision: Callable[[], Precision] = single
     world: World = World()
     journal: Path | None = None
+    say: Say = silent
     number: int = -1
     rows: Batch = field(default_factory=dict[str, Tensor])
     kl_weight: float | None = None
@@ -234,10 +240,12 @@ class Rollouts:
         rows["loss_mask"] = rows["loss_mask"].bool()
         mask = rows["loss_mask"][:, 1:]
         old = self.look(self.model, rows, number)
-        gap = ((old - rows.pop("decoded")[:, 1:]).abs() * mask).amax(1)
+        gap = ((old - rows.pop("decoded")[:, 1:]).abs() * mask).max()
+        if gap > GAP and self.precision() == "fp32":
+            self.say(f"rollout {number}: training finds a token {gap:.1e} nats off decoding, more than {GAP:g}")
         rules = torch.stack([rows[f"{LOG}reward/{r.name}"] * r.weight for r in self.rewards]).sum(0)
         earned = at_the_end(rules, mask)
-        rows |= {"old_log_probs": old, f"{LOG}reward": rules, f"{LOG}decoding_gap": gap}
+        rows |= {"old_log_probs": old, f"{LOG}reward": rules, f"{LOG}decoding_gap": gap.expand(len(mask))}
         if self.reference is not False:
             with reference_of(self.model, self.reference) as frozen:
                 rows["reference_log_probs"] = self.look(frozen, rows, number)

@@ -186,6 +186,7 @@ def by_rollouts(stage: Stage, rewards: Sequence[Reward]) -> Made:
         precision=lambda: read_decisions(run.folder).get("precision", "fp32"),
         world=join(),
         journal=run.metrics,
+        say=stage.say,
     )
     watch = hacking(held, rewards, reference, config, seed=recipe.seed, samples=run.samples)
     return Made(
