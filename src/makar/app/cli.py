@@ -151,6 +151,7 @@ def generate(
     prompts: Annotated[
         Path | None, typer.Option("--from", metavar="FILE", help="One prompt a line; or a PNG to make again.")
     ] = None,
+    strength: Annotated[float | None, typer.Option(help="With --image: 1 forgets it, near 0 keeps it.")] = None,
     temperature: Annotated[float | None, typer.Option(help="0 takes the likeliest token.")] = None,
     top_p: Annotated[float | None, typer.Option(help="Keep the likeliest tokens up to this probability.")] = None,
     top_k: Annotated[int | None, typer.Option(help="Keep this many of the likeliest tokens.")] = None,
@@ -178,6 +179,7 @@ def generate(
     if model is None:
         raise InputError("no model named", where="makar generate", fix="name a run, a model folder or a known name")
     given = {
+        "strength": strength,
         "temperature": temperature,
         "top_p": top_p,
         "top_k": top_k,
@@ -205,6 +207,7 @@ def generate(
         where = "--edit" if edit else "--image"
         raise InputError("this model takes no pictures", where=where, fix="leave it out")
     terminal.check_out(out)
+    asked = [each or "" for each in asked]
     before = asked if plain or not api.answers_questions(opened) else [""] * len(asked)
     if json or out is not None:
         answers = api.generate(opened, asked, images=seen, count=count, seed=seed, plain=plain, **settings)
@@ -326,7 +329,8 @@ def feedback(
     """Choose between two answers: what a model is aligned by."""
     from makar.app import api, present, terminal
 
-    asked, settings = terminal.prompts(None, prompts), terminal.settings(sets or ())
+    asked = [each or "" for each in terminal.prompts(None, prompts)]
+    settings = terminal.settings(sets or ())
     done = api.feedback(model, asked, store=out, who=who, seed=seed, say=terminal.say(quiet=False), **settings)
     terminal.emit(done, present.feedback_text, as_json=json)
 

@@ -155,8 +155,8 @@ def plain(value: Any) -> Any:
 # Answers ----------------------------------------------------------------------------------------------------
 
 
-def prompts(prompt: str | None, file: Path | None) -> list[str]:
-    """What is asked: the words on the command line, stdin for "-", or the lines of a file.
+def prompts(prompt: str | None, file: Path | None) -> list[str | None]:
+    """What is asked: the words on the command line, stdin for "-", or the lines of a file; None for nothing at all.
 
     Raises:
         InputError: Both are given, or the file cannot be read or has no line.
@@ -164,14 +164,14 @@ def prompts(prompt: str | None, file: Path | None) -> list[str]:
     if prompt is not None and file is not None:
         raise InputError("a prompt and --from FILE are both given", value=prompt, fix="give one of the two")
     if file is None:
-        return [sys.stdin.read().rstrip("\n") if prompt == "-" else prompt or ""]
+        return [sys.stdin.read().rstrip("\n") if prompt == "-" else prompt]
     try:
         lines = file.read_text(encoding="utf-8").splitlines()
     except OSError as fault:
         raise InputError(f"cannot be read: {fault.strerror}", where=file, fix="name a text file") from None
     except UnicodeDecodeError as fault:
         raise InputError("is not UTF-8 text", where=file, value=f"byte {fault.start}", fix="save it as UTF-8") from None
-    found = [line for line in lines if line.strip()]
+    found: list[str | None] = [line for line in lines if line.strip()]
     if not found:
         raise InputError("holds no prompt", where=file, fix="write one prompt a line")
     return found

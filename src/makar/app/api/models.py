@@ -168,7 +168,8 @@ def requests(
 
     chosen = parse(model.family.settings, {**model.generation, **settings}, "generation settings")
     prompts = [prompt] if isinstance(prompt, str | int | Mapping) else prompt
-    asked: list[Any] = [None if each == "" else each for each in prompts]  # the class 0 is a class
+    # The class 0 is a class, and an empty caption is a mistake; a model of words begins from nothing.
+    asked: list[Any] = [None if each == "" and not makes_pictures(model) else each for each in prompts]
     if images:
         if not sees_pictures(model):
             fix = "leave images out, or name a model that sees"
