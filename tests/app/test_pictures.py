@@ -1,7 +1,9 @@
 """Pictures from the command line: written with what made them, and refused where they cannot be."""
 
+import dataclasses
 import json
 
+import numpy as np
 import pytest
 import torch
 from PIL import ExifTags, Image
@@ -11,6 +13,7 @@ from makar.app.api.models import requests
 from makar.app.pictures import opened
 from makar.core.errors import InputError
 from makar.core.nouns import Model
+from makar.families.clip.text import text_of
 from makar.families.diffusion.config import DiffusionConfig
 from makar.families.diffusion.family import FAMILY
 from makar.recipes.provenance import ROWS
@@ -61,6 +64,26 @@ def test_a_picture_is_begun_from_and_kept_outside_a_mask(painter, place, call):
     with Image.open(place / "new.png") as picture:
         assert picture.crop((4, 0, 8, 8)).getcolors() == [(32, (255, 0, 0))]
         assert picture.crop((0, 0, 4, 8)).getcolors() != [(32, (255, 0, 0))]
+
+
+def test_a_model_that_reads_is_told_a_caption_or_nothing_and_how_much_to_keep(call, place):
+    from tests.families.clip.support import tiny
+    from tests.families.diffusion.reading import reader
+
+    text = text_of(tiny())
+    model = reader(tower=text, joint_attention_dim=2 * text.width, pooled_projection_dim=2 * text.pooled_width)
+    (place / "drawer").mkdir()
+    model.family.folder.save(dataclasses.replace(model, generation={"steps": 4}), place / "drawer")
+    assert "an empty caption" in call("generate", "drawer", "", "--out", "a.png", code=2).err
+    assert "an empty caption" in call("generate", "drawer", " ", "--out", "a.png", code=2).err
+    assert not (place / "a.png").exists()
+    call("generate", "drawer", "--out", "any.png")
+    Image.new("L", (8, 8), 255).save(place / "white.png")
+    for strength in ("0.01", "1.0"):
+        words = ("--image", "white.png", "--strength", strength, "--out", f"{strength}.png")
+        call("generate", "drawer", "a cat", *words)
+    kept, new = (np.asarray(Image.open(place / f"{strength}.png"), float) for strength in ("0.01", "1.0"))
+    assert np.abs(kept - 255).mean() < np.abs(new - 255).mean() / 2
 
 
 @pytest.mark.parametrize(

@@ -62,6 +62,19 @@ def test_a_long_conversation_counts_the_places_of_its_pictures(seer, picture):
     assert "left out" in said[0]
 
 
+def test_pictures_that_do_not_fit_are_put_away_and_the_talk_goes_on(seer, picture):
+    from makar.app.chat import begin, converse
+
+    told = []
+    pictures = [picture] * 20
+    talk = begin(api.load(seer), system=None, images=pictures, seed=0, settings={}, strict=False, say=told.append)
+    ended = converse(talk, ["/nothing", "what?", "and now?"], show=lambda text: None, say=told.append)
+    assert sum(line.startswith("makar: ") for line in told) == 2
+    assert "[the pictures shown for it are put away]" in told
+    assert not ended.shown
+    assert ended.messages[0] == {"role": "user", "content": "and now?"}
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [

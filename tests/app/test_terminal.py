@@ -118,7 +118,8 @@ def test_prompts_from_a_file(tmp_path):
     file.write_text("The moon\n\nThe sea\n")
     assert terminal.prompts(None, file) == ["The moon", "The sea"]
     assert terminal.prompts("Rain", None) == ["Rain"]
-    assert terminal.prompts(None, None) == [""]
+    assert terminal.prompts(None, None) == [None]
+    assert terminal.prompts("", None) == [""]
 
 
 @pytest.mark.parametrize("content", [b"", b"\n \n", b"\xff\xfe", None])

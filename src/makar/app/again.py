@@ -166,7 +166,7 @@ def prompt_of(row: Mapping[str, Any], place: Path) -> Any:
     if "share" in row:
         pictures["towards"] = (pictures["towards"], row["share"])
     prompt = (
-        given(row.get("prompt") or "", pictures, row.get("edit") or ())
+        given(row.get("prompt") or None, pictures, row.get("edit") or ())
         if pictures or row.get("edit")
         else row.get("prompt")
     )

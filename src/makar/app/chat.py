@@ -107,6 +107,9 @@ def converse(talk: Talk, entries: Iterable[str], *, show: Say, say: Say) -> Talk
             if talk.strict:
                 raise
             say(f"makar: {fault}")
+            if talk.shown and not word.startswith("/"):
+                say("[the pictures shown for it are put away]")
+                talk = replace(talk, shown=())
     return talk
 
 

@@ -69,7 +69,7 @@ STORIES: Mapping[str, Story] = {
         ("agreement", "fidelity"),
         (
             ('generate {name} "Sneaker" --count 16 --out sneakers.png', "more of one class"),
-            ('generate {name} "Bag" --image bag.png --set strength=0.5 --out other.png', "a picture of yours anew"),
+            ('generate {name} "Bag" --image bag.png --strength 0.5 --out other.png', "a picture of yours anew"),
             ("evaluate {name}", "all figures"),
             ("train fashion-diffusion", "a better one, twenty minutes"),
         ),

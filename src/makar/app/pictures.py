@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def draw(
-    model: "Model[Any]", asked: Sequence[str], *,
+    model: "Model[Any]", asked: Sequence[str | None], *,
     count: int, seed: int, out: Path | None, images: Sequence[Path] = (), mask: Path | None = None,
     control: Path | None = None, edits: Sequence[str] = (), settings: Mapping[str, Any], name: str = "",
     folder: Path | None = None,
@@ -23,7 +23,7 @@ def draw(
 
     Args:
         model: That makes pictures.
-        asked: Classes, or empty.
+        asked: Classes or captions; None for any picture.
         count: Pictures of each.
         seed: Picture k of a class is made with seed + k; all pictures of a way with the seed itself.
         out: As `deliver` takes it.
@@ -55,8 +55,8 @@ def draw(
     made, recipe = maker(model, name, folder)
     plain = {**model.generation, **settings}
     rows = [
-        {"prompt": label, **said, "seed": seed + k, "settings": plain} if share is None
-        else {"prompt": label, **said, "share": share, "seed": seed, "settings": plain}
+        {"prompt": label or "", **said, "seed": seed + k, "settings": plain} if share is None
+        else {"prompt": label or "", **said, "share": share, "seed": seed, "settings": plain}
         for label in asked for k, share in enumerate(shares)
     ]  # fmt: skip
     if "towards" not in files:
@@ -86,10 +86,10 @@ def way(count: int) -> list[float]:
     return [k / (count - 1) for k in range(count)] if count > 1 else [0.5]
 
 
-def given(label: str, pictures: Mapping[str, Any], edits: Sequence[str] = ()) -> Any:
+def given(label: str | None, pictures: Mapping[str, Any], edits: Sequence[str] = ()) -> Any:
     """A prompt of a class, of pictures and of edits; the label alone where there is nothing else."""
     found = {**pictures, **({"edit": tuple(edits)} if edits else {})}
-    return {"label": label or None, **found} if found else label
+    return {"label": label, **found} if found else label
 
 
 def opened(path: Path, options: "PictureOptions | None" = None) -> Any:
