@@ -229,12 +229,16 @@ FORKS = multiprocessing.get_context("forkserver")
 FORKS.set_forkserver_preload(["tests.align.worker"])
 
 
-def test_a_killed_run_goes_on_in_the_middle_of_its_rollout(tmp_path):
-    trained(tmp_path / "whole")
+@pytest.mark.parametrize(
+    "kind",
+    ["grpo", "ppo", pytest.param("rloo", marks=pytest.mark.slow), pytest.param("adapter", marks=pytest.mark.slow)],
+)
+def test_a_killed_run_goes_on_in_the_middle_of_its_rollout(tmp_path, kind):
+    trained(tmp_path / "whole", kind)
     whole = tmp_path / "whole" / "run"
     killed, in_time = tmp_path / "killed" / "run", 0
     for lines in (3, 8):
-        process = FORKS.Process(target=run_killed, args=(tmp_path / "killed",))
+        process = FORKS.Process(target=run_killed, args=(tmp_path / "killed", kind))
         process.start()
         while process.is_alive() and (
             not (killed / "metrics.jsonl").exists() or (killed / "metrics.jsonl").read_bytes().count(b"\n") < lines
@@ -244,11 +248,13 @@ def test_a_killed_run_goes_on_in_the_middle_of_its_rollout(tmp_path):
         process.kill()
         process.join()
     assert in_time, "no kill was in time"
-    trained(tmp_path / "killed")
+    trained(tmp_path / "killed", kind)
     assert read_json(killed / "manifest.json")["finished"]
     wanted, found = (newest(folder / "checkpoints", print) for folder in (whole, killed))
     assert wanted.tensors.keys() == found.tensors.keys()
-    assert "source/rows/advantages" in found.tensors
+    held = {"ppo": ("net/value_head.weight", "source/rows/returns"), "adapter": ("source/rows/reference_log_probs",)}
+    assert {"source/rows/advantages", *held.get(kind, ())} <= found.tensors.keys()
+    assert kind not in ("rloo", "ppo") or float(found.tensors["source/kl_weight"]) not in (0, 0.05)
     assert all(torch.equal(t, found.tensors[name]) for name, t in wanted.tensors.items())
     losses = [[line["loss_hex"] for line in read_metrics(folder / "metrics.jsonl")] for folder in (whole, killed)]
     assert losses[0] == losses[1]
