@@ -2,11 +2,14 @@
 
 import io
 import json
+from dataclasses import replace
 
 import pytest
 import torch
 
 from makar import api
+from makar.codecs.chat import TEMPLATE
+from makar.core.errors import InputError
 from makar.core.tensors import load_tensors, save_tensors
 from makar.engine.adapters import save_adapter
 from makar.nets.lora import adapter_parameters, attach
@@ -50,6 +53,27 @@ def test_json_is_one_document_with_everything(workspace, call):
     assert (first["prompt"], first["seed"], second["seed"]) == ("the", 0, 1)
     assert first["reason"] in ("stop", "length")
     assert len(first["logprobs"]) == len(first["ids"]) == len(first["top_logprobs"])
+
+
+def test_a_gap_is_filled_between_its_prefix_and_its_suffix(workspace, call, tmp_path):
+    (answer,) = api.generate("first", {"prefix": "the", "suffix": " sea"}, seed=3)
+    words = ("generate", "first", "the", "--suffix", " sea", "--seed", "3")
+    assert call(*words).out == f"the{answer.data} sea\n"
+    call(*words, "--out", str(tmp_path / "filled.txt"))
+    assert (tmp_path / "filled.txt").read_text() == f"the{answer.data} sea\n"
+    document = json.loads(call(*words, "--json").out)
+    assert (document["answers"][0]["prompt"], document["answers"][0]["text"]) == ("the", answer.data)
+    assert answer.data != api.generate("first", {"prefix": "the", "suffix": " moon"}, seed=3)[0].data
+    both = call("generate", "first", "the", "--suffix", "!", "--count", "2").out
+    assert [part[-1] for part in both.rstrip("\n").split("\n---\n")] == ["!", "!"]
+
+
+def test_a_model_of_conversations_fills_a_gap_only_where_it_writes_plainly(model):
+    speaking = replace(model, parts={"codec": model.parts["codec"].speaking([], TEMPLATE)})
+    gap = {"prefix": "the", "suffix": " sea"}
+    with pytest.raises(InputError, match="fills no gap.*--plain"):
+        api.generate(speaking, gap)
+    assert api.generate(speaking, gap, plain=True)[0].data == api.generate(model, gap)[0].data
 
 
 def test_settings_reach_the_model(workspace, call):

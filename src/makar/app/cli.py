@@ -136,6 +136,9 @@ def generate(
     count: Annotated[int, typer.Option(min=1, help="Answers to each prompt.")] = 1,
     seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same answers.")] = 0,
     adapter: Annotated[str | None, typer.Option(metavar="DIR", help="Attach this adapter to the model.")] = None,
+    suffix: Annotated[
+        str | None, typer.Option(metavar="TEXT", help="Fill the gap between PROMPT and this; see data.fim_rate.")
+    ] = None,
     out: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write there and not to stdout; pictures: FILE.png or a folder.")
     ] = None,
@@ -195,6 +198,8 @@ def generate(
     opened = api.load(model, {"adapter": adapter} if adapter else None, say=terminal.say(quiet=False))
     if opened.family.name == "clip":
         raise InputError("this model finds pictures and makes none", where=model, fix="look for them with makar search")
+    if suffix is not None and (image or api.makes_pictures(opened)):
+        raise InputError("a suffix belongs to a text with a gap", where="--suffix", value=suffix, fix="leave it out")
     if api.makes_pictures(opened):
         files = pictures.draw(
             opened, asked, count=count, seed=seed, out=out, images=image or (), mask=mask, control=control,
@@ -209,12 +214,13 @@ def generate(
     terminal.check_out(out)
     asked = [each or "" for each in asked]
     before = asked if plain or not api.answers_questions(opened) else [""] * len(asked)
+    gaps = asked if suffix is None else [{"prefix": text, "suffix": suffix} for text in asked]
     if json or out is not None:
-        answers = api.generate(opened, asked, images=seen, count=count, seed=seed, plain=plain, **settings)
-        terminal.deliver(answers, asked if json else before, count, seed, out, as_json=json)
+        answers = api.generate(opened, gaps, images=seen, count=count, seed=seed, plain=plain, **settings)
+        terminal.deliver(answers, asked if json else before, count, seed, out, after=suffix or "", as_json=json)
     else:
-        chunks = api.stream(opened, asked, images=seen, count=count, seed=seed, plain=plain, **settings)
-        terminal.write(chunks, before, count)
+        chunks = api.stream(opened, gaps, images=seen, count=count, seed=seed, plain=plain, **settings)
+        terminal.write(chunks, before, count, suffix or "")
 
 
 @app.command()

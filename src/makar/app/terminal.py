@@ -210,13 +210,14 @@ def show(text: str) -> None:
     print(CONTROL.sub("\N{REPLACEMENT CHARACTER}", text) if sys.stdout.isatty() else text, end="", flush=True)
 
 
-def write(chunks: Iterable["Chunk"], asked: Sequence[str], count: int) -> None:
+def write(chunks: Iterable["Chunk"], asked: Sequence[str], count: int, after: str = "") -> None:
     """Print answers as they come. Rows are made together: the first that is not done is shown live, the others wait.
 
     Args:
         chunks: From `api.stream`; row r answers `asked[r // count]`.
         asked: The prompts, each printed before its answers.
         count: Answers to each prompt.
+        after: What follows each answer: the text behind a gap that it fills.
     """
     total, live = len(asked) * count, 0
     waiting = [asked[row // count] for row in range(total)]
@@ -224,7 +225,7 @@ def write(chunks: Iterable["Chunk"], asked: Sequence[str], count: int) -> None:
 
     show(waiting[0])
     for chunk in chunks:
-        piece = chunk.data or ""
+        piece = (chunk.data or "") + after * chunk.done
         if chunk.reason == "refused":
             loud(f"makar: answer {chunk.row + 1}: {chunk.info.get('refusal')}")
         done[chunk.row] |= chunk.done
@@ -238,7 +239,14 @@ def write(chunks: Iterable["Chunk"], asked: Sequence[str], count: int) -> None:
 
 
 def deliver(
-    answers: "Sequence[Answer]", asked: Sequence[str], count: int, seed: int, out: Path | None, *, as_json: bool
+    answers: "Sequence[Answer]",
+    asked: Sequence[str],
+    count: int,
+    seed: int,
+    out: Path | None,
+    *,
+    after: str = "",
+    as_json: bool,
 ) -> None:
     """Write whole answers to a file or to stdout.
 
@@ -248,6 +256,7 @@ def deliver(
         count: Answers to each prompt.
         seed: Of the first answer to each.
         out: A file, whole or absent; stdout if None.
+        after: What follows each answer in the text.
         as_json: One document with all that is known of each answer.
     """
     rows = [
@@ -257,7 +266,7 @@ def deliver(
     if as_json:
         text = json.dumps(plain({"answers": rows}), indent=2, ensure_ascii=False)
     else:
-        text = BETWEEN.join(f"{row['prompt']}{row['text'] or ''}" for row in rows)
+        text = BETWEEN.join(f"{row['prompt']}{row['text'] or ''}{after}" for row in rows)
     if out is None:
         print(text)
     else:

@@ -4,7 +4,7 @@ Paper: Bavarian et al. 2022, "Efficient training of language models to fill in t
 """
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import final
 
@@ -21,6 +21,12 @@ class Sentinels:
     prefix: int
     middle: int
     suffix: int
+
+
+def sentinels(special: Mapping[str, int]) -> Sentinels | None:
+    """The sentinels among a tokenizer's special tokens; None where it lacks one."""
+    names = [f"<|fim_{part}|>" for part in ("prefix", "middle", "suffix")]
+    return Sentinels(*(special[name] for name in names)) if special.keys() >= set(names) else None
 
 
 def cut(text: str, rng: np.random.Generator) -> tuple[str, str, str]:

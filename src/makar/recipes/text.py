@@ -17,7 +17,7 @@ from makar.data.chats import contents
 from makar.data.collect import collect
 from makar.data.dataset import Dataset
 from makar.data.fetch import fetch, text_bytes
-from makar.data.fim import Sentinels, fill_in_middle
+from makar.data.fim import fill_in_middle, sentinels
 from makar.data.packed import PackedTokens
 from makar.data.store import Manifest
 from makar.data.tokens import TokenShards, write_tokens
@@ -187,7 +187,11 @@ def spread(dataset: Dataset, limit: int) -> Iterator[str]:
 
 
 def shards(dataset: Dataset, codec: Bpe, split: str, *, fim_rate: float, seed: int, say: Say) -> TokenShards:
-    """The token shards of a split, encoded once for each tokenizer and each way of cutting."""
+    """The token shards of a split, encoded once for each tokenizer and each way of cutting.
+
+    Raises:
+        RecipeError: Documents are to be cut, and the tokenizer has no tokens that mark their parts.
+    """
     folder = tokens_folder(dataset, codec, split, fim_rate, seed)
     if folder.is_dir():
         return TokenShards.open(folder, codec.hash)
@@ -195,23 +199,10 @@ def shards(dataset: Dataset, codec: Bpe, split: str, *, fim_rate: float, seed: i
     sweep(dataset.path)
     encode = codec.batch_ids
     if fim_rate:
-        encode = fill_in_middle(
-            codec.plain_ids, sentinels(codec), seed, opener=codec.opener, closer=codec.closer, rate=fim_rate
-        )
+        if (marks := sentinels(codec.special)) is None:
+            raise RecipeError("this tokenizer cannot fill in the middle", value=fim_rate, fix="set data.fim_rate=0")
+        encode = fill_in_middle(codec.plain_ids, marks, seed, opener=codec.opener, closer=codec.closer, rate=fim_rate)
     return write_tokens(dataset.texts(split), encode, folder, codec.hash, codec.vocab_size)
-
-
-def sentinels(codec: Bpe) -> Sentinels:
-    """The tokens that mark the parts of a document cut for filling in the middle.
-
-    Raises:
-        RecipeError: The tokenizer has none.
-    """
-    names = [f"<|fim_{part}|>" for part in ("prefix", "middle", "suffix")]
-    missing = [name for name in names if name not in codec.special]
-    if missing:
-        raise RecipeError("this tokenizer cannot fill in the middle", value=missing, fix="set data.fim_rate=0")
-    return Sentinels(*(codec.special[name] for name in names))
 
 
 def tokenizer_folder(dataset: Dataset, vocab_size: int) -> Path:

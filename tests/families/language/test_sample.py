@@ -8,6 +8,7 @@ from tokenizers import Tokenizer, decoders, models
 from makar.codecs.bpe import SPECIAL, Bpe, train_bpe
 from makar.core.errors import InputError, ModelError, RecipeError
 from makar.core.nouns import Model, Request
+from makar.data.fim import fill_in_middle, sentinels
 from makar.engine.run import Answer, Engine
 from makar.families.language import sample
 from makar.families.language.config import LanguageConfig
@@ -306,3 +307,62 @@ def test_a_conversation_is_a_prompt(model):
     asked = sample.prompt_ids(model, said)
     assert codec.text(asked, special=True) == "<|im_start|>user\nhi <|im_end|><|im_end|>\n<|im_start|>assistant\n"
     assert asked[: len(ids)] == ids
+
+
+def test_a_gap_is_written_as_documents_are_cut_in_training(model):
+    codec = model.parts["codec"]
+    marks = sentinels(codec.special)
+    encode = fill_in_middle(codec.plain_ids, marks, 0, opener=codec.opener, closer=codec.closer, rate=1.0)
+    seen = 0
+    for row in encode([f"the moon {k} is the moon" for k in range(20)]):
+        suffix, middle = row.index(marks.suffix), row.index(marks.middle)
+        prefix = codec.text(row[:suffix])
+        if not prefix:  # the suffix came first
+            continue
+        gap = {"prefix": prefix, "suffix": codec.text(row[suffix:middle])}
+        assert row[: middle + 1] == sample.prompt_ids(model, gap)
+        seen += 1
+    assert seen > 5
+
+
+@pytest.mark.parametrize(
+    "gap", [{}, {"prefix": "a"}, {"prefix": "a", "suffix": 1}, {"prefix": "a", "suffix": "b", "middle": "c"}]
+)
+def test_what_is_no_gap_is_refused(model, gap):
+    with pytest.raises(InputError, match="no text with a gap"):
+        SAMPLER.start(model, [Request(gap)])
+
+
+def test_a_tokenizer_without_marks_fills_no_gap(model):
+    codec = model.parts["codec"]
+    plain = Bpe(codec.source.replace("fim_middle", "fim_centre"), codec.settings)
+    with pytest.raises(ModelError, match="cannot fill in the middle.*data.fim_rate"):
+        SAMPLER.start(replace(model, parts={"codec": plain}), [Request({"prefix": "a", "suffix": "b"})])
+
+
+def test_a_net_fills_the_gaps_that_it_has_learned(codec):
+    """A few texts, each cut at its own place: what stands between follows from both sides."""
+    marks = sentinels(codec.special)
+    texts = [f"the {word} moon" for word in ("old", "new", "red", "far", "low", "sad", "big", "hot", "shy", "wet")]
+    encode = fill_in_middle(codec.plain_ids, marks, 1, opener=codec.opener, closer=codec.opener, rate=1.0)
+    rows = [row for row in encode(texts) if row[2] != marks.suffix]
+    config = LanguageConfig(
+        vocab_size=codec.vocab_size, hidden_size=32, num_hidden_layers=1, num_attention_heads=2,
+        max_position_embeddings=CONTEXT,
+    )  # fmt: skip
+    torch.manual_seed(0)
+    net = Decoder(config)
+    tokens = torch.nn.utils.rnn.pad_sequence([torch.tensor(row) for row in rows], batch_first=True)
+    optimizer = torch.optim.AdamW(net.parameters(), lr=1e-2)
+    for _ in range(50):
+        loss = torch.nn.functional.cross_entropy(net(tokens[:, :-1]).flatten(0, 1), tokens[:, 1:].flatten())
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    learned = Model(FAMILY, config, net.eval(), {"codec": codec})
+    assert len(rows) > 2
+    for row in rows:
+        suffix, middle = row.index(marks.suffix), row.index(marks.middle)
+        gap = {"prefix": codec.text(row[:suffix]), "suffix": codec.text(row[suffix:middle])}
+        (answer,) = Engine(learned).generate([Request(gap, settings=GREEDY)])
+        assert (answer.data, answer.reason) == (codec.text(row[middle:]), "stop")

@@ -104,8 +104,9 @@ def generate(
 
     Args:
         model: As `load` takes it.
-        prompt: What is continued, or what a model that was trained on conversations is asked; of a model of pictures a
-            class, or a table with any of "label", "image", "mask" and "control"; or several of these.
+        prompt: What is continued, or what a model that was trained on conversations is asked; {"prefix": text,
+            "suffix": text} for what stands between them, of a model trained with `data.fim_rate`; of a model of
+            pictures a class, or a table with any of "label", "image", "mask" and "control"; or several of these.
         images: Files of pictures, or pictures of Pillow, that go with each prompt, for a model that sees.
         count: Answers to each prompt.
         seed: Answer k to a prompt is made with seed + k.
@@ -131,7 +132,7 @@ def generate(
 
 def stream(
     model: "str | Path | Model[Any]",
-    prompt: str | Sequence[str] = "",
+    prompt: str | Mapping[str, Any] | Sequence[Any] = "",
     *,
     images: Sequence[Any] = (),
     count: int = 1,
@@ -176,6 +177,9 @@ def requests(
             raise InputError("this model takes no pictures beside a prompt", value=len(images), fix=fix)
         asked = [{"text": text, "image": list(images)} for text in prompts]
     elif answers_questions(model) and not plain:
+        if any(isinstance(each, Mapping) for each in prompts):
+            fix = "leave the suffix out, or continue plainly: --plain"
+            raise InputError("a model of conversations is asked, and fills no gap", fix=fix)
         asked = [[{"role": "user", "content": text}] if text else None for text in prompts]
     return [Request(each, seed + k, chosen, adapter) for each in asked for k in range(count)]
 

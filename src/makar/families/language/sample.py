@@ -8,7 +8,7 @@ tail, and only the tail is decoded again.
 
 import json
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -23,6 +23,7 @@ from makar.core.errors import InputError, ModelError
 from makar.core.messages import pictures_in
 from makar.core.nouns import Chunk, Model, Request, State
 from makar.core.random import Rng
+from makar.data.fim import arrange, sentinels
 from makar.families.language.reading import read, renew, room_for
 from makar.families.language.sampling import draw, likeliest, penalize_repeats, seen_tokens, warp
 from makar.families.language.settings import LanguageSettings
@@ -33,7 +34,10 @@ from makar.nets.decoder import Decoder
 
 
 class LanguageSampler:
-    """Implements `core.nouns.Sampler`. A prompt is text, a conversation, token ids, or None for the start token alone.
+    """Implements `core.nouns.Sampler`.
+
+    A prompt is text, a conversation, token ids, {"prefix": text, "suffix": text} for what stands between the two, or
+    None for the start token alone.
 
     A chunk is one token's work: `data` is the text that became certain with it, `info["ids"]` the token, and where
     asked for `info["logprobs"]` its log-probability and `info["top_logprobs"]` those of the likeliest, by id.
@@ -134,6 +138,8 @@ def prompt_ids(model: Model[Decoder], prompt: Any) -> list[int]:
     codec, config = codec_of(model), model.net.config
     if prompt is None or isinstance(prompt, str):
         ids: list[int] = codec.ids(prompt or "") or codec.opener
+    elif isinstance(prompt, Mapping):
+        ids = gap_ids(codec, prompt)
     elif isinstance(prompt, Sequence) and prompt and all(isinstance(message, dict) for message in prompt):
         if pictures_in(prompt):
             raise InputError("this model sees no pictures", fix="ask it in words, or name one that does")
@@ -144,7 +150,7 @@ def prompt_ids(model: Model[Decoder], prompt: Any) -> list[int]:
         raise InputError(
             "the prompt is neither text nor messages nor token ids",
             value=prompt,
-            fix="give a string, a list of messages or of numbers, or None",
+            fix="give a string, a list of messages or of numbers, a prefix and a suffix, or None",
         )
     unknown = next((token for token in ids if not 0 <= token < config.vocab_size), None)
     if unknown is not None:
@@ -158,6 +164,24 @@ def prompt_ids(model: Model[Decoder], prompt: Any) -> list[int]:
             fix=f"give at most {config.max_position_embeddings}",
         )
     return ids
+
+
+def gap_ids(codec: Bpe, gap: Mapping[str, Any]) -> list[int]:
+    """Token ids of what stands before and after a gap, so that what fills it comes next: as `data.fim` trains it.
+
+    Raises:
+        InputError: It is no table of a prefix and a suffix.
+        ModelError: The tokenizer has no tokens that mark the parts.
+    """
+    if set(gap) != {"prefix", "suffix"} or not all(isinstance(part, str) for part in gap.values()):
+        fix = 'give {"prefix": text, "suffix": text}'
+        raise InputError("the prompt is no text with a gap", value=sorted(gap), fix=fix)
+    marks = sentinels(codec.special)
+    if marks is None:
+        fix = "leave the suffix out, or name a model that was trained with data.fim_rate"
+        raise ModelError("this model's tokenizer cannot fill in the middle", fix=fix)
+    prefix, suffix = codec.plain_ids([gap["prefix"], gap["suffix"]])
+    return [*codec.opener, *arrange(prefix, [], suffix, marks, suffix_first=False)]
 
 
 def noise_of(seed: int, count: int) -> Float[Tensor, " count"]:
