@@ -465,6 +465,7 @@ def made_small(verses, python_files, manual, pictures, speaker, painter, emoji, 
             steps = recipe.model is None or "steps" in family(recipe.model.family).settings.model_fields
             given += ["sample.steps=2"] if steps else []
             given += TINY_PAIRS if recipe.reward else ()
+            given += ["reward.class.name='c8'"] if isinstance((recipe.reward or {}).get("class"), dict) else ()
             return [*given, f"data.sources=['{pictures}']", *TINY_PICTURES]
         given.append("data.length=512")
         if not recipe.data.sources[0].startswith("make:"):

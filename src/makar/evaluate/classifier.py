@@ -84,13 +84,14 @@ def shape(config: ClassifierConfig) -> tuple[int, int, int]:
 CLASSIFIER = measuring("classifier", ClassifierConfig, build, shape=shape, learns=Classify, tiny=tiny)
 
 
-def classifier_of(dataset: Dataset, train: PixelShards, say: Say) -> Model[PictureClassifier]:
+def classifier_of(dataset: Dataset, train: PixelShards, say: Say, seed: int = 0) -> Model[PictureClassifier]:
     """The dataset's own classifier for pictures of a size, trained at the first call; a killed training goes on.
 
     Args:
         dataset: In whose folder it is kept.
         train: The training pictures.
         say: Told when it takes time.
+        seed: Another one for a second opinion: of the same pictures, and of no weight or order that the first had.
 
     Raises:
         UserError: There is no space, or the folder cannot be written.
@@ -100,6 +101,7 @@ def classifier_of(dataset: Dataset, train: PixelShards, say: Say) -> Model[Pictu
     config = ClassifierConfig(channels=channels, size=size, classes=train.classes if named else TURNS, named=named)
     what = f"a classifier of {'classes' if named else 'turns'} to measure with"
     return kept(
-        CLASSIFIER, config, Pixels(train, 0, VARIED), what,
-        beside=dataset.path / "features", knows={"pixels": train.hash}, steps=STEPS, batch_size=BATCH, say=say,
+        CLASSIFIER, config, Pixels(train, seed, VARIED), what, beside=dataset.path / "features",
+        knows={"pixels": train.hash} | ({"seed": seed} if seed else {}), steps=STEPS, batch_size=BATCH, say=say,
+        seed=seed,
     )  # fmt: skip

@@ -85,6 +85,7 @@ def kept(
     steps: int,
     batch_size: int,
     say: Say,
+    seed: int = 0,
 ) -> Model[Any]:
     """The net of a config, trained at the first call; a killed training goes on.
 
@@ -98,6 +99,7 @@ def kept(
         steps: Of its training.
         batch_size: Rows of a step.
         say: Told when it takes time.
+        seed: Of its first weights and of all else that is random; `knows` holds another one than 0.
 
     Raises:
         UserError: There is no space, or the folder cannot be written.
@@ -115,12 +117,12 @@ def kept(
             say(f"{fault}: training it anew")
     say(f"training {what}, once: {steps} steps")
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(key_of(0, "weights"))
+        torch.manual_seed(key_of(seed, "weights"))
         model = Model(family, config, family.build(config))
     learns = next(iter(family.objectives.values()))()
     work = place.with_name(f"{place.name}-training")
     with lock(work):
-        if fit(model, source, learns, how, seed=0, folder=work, identity=identity).interrupted:
+        if fit(model, source, learns, how, seed=seed, folder=work, identity=identity).interrupted:
             raise KeyboardInterrupt
         with folder_atomic(place) as folder:
             save(model, folder)

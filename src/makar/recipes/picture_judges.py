@@ -40,6 +40,12 @@ from makar.recipes.run import Run, Workspace
 from makar.recipes.text import counts, open_dataset
 from makar.train.session import Periodic
 
+REWARDING = {"class", "people"}
+"""Rewards that a dataset's own classifier gives."""
+
+SECOND = 1
+"""The seed of the classifier that watches where the first one rewards."""
+
 
 @dataclass(frozen=True)
 class Stage:
@@ -104,7 +110,8 @@ class Seen:
 
     Args:
         real: Pictures held out.
-        see: Features to compare pictures in.
+        see: Features to compare pictures in, of a net that rewards nothing where there is a second one.
+        liked: Features to learn in what people like.
         classify: What tells their classes apart, where they have any.
         names: Of the classes.
         identity: Hashes by which a checkpoint knows them.
@@ -114,6 +121,7 @@ class Seen:
 
     real: Images
     see: Callable[[Images], Tensor]
+    liked: Callable[[Images], Tensor]
     classify: Classifier | None
     names: tuple[str, ...]
     identity: Mapping[str, str]
@@ -122,7 +130,10 @@ class Seen:
 
 
 def of_dataset(stage: Stage) -> Seen:
-    """A dataset's held-out pictures, and its own classifier to see them with."""
+    """A dataset's held-out pictures, and its own classifier to see them with.
+
+    Where that one rewards, a second one watches: what pleases the first by its faults alone does not look real to it.
+    """
     dataset, (channels, size) = open_dataset(stage.recipe.data, stage.workspace, stage.say), stage.shape
     train, valid = (pixels(dataset, split, size, channels, say=stage.say) for split in ("train", "valid"))
     found = classifier_of(dataset, train, stage.say)
@@ -130,9 +141,13 @@ def of_dataset(stage: Stage) -> Seen:
     own: tuple[str, ...] = getattr(stage.model.config, "classes", ())
     names = (own or train.classes) if stage.classes else ()
     logits, features = asking(found.net)
+    see = features
+    if REWARDING & (stage.recipe.reward or {}).keys():
+        see = asking(classifier_of(dataset, train, stage.say, seed=SECOND).net)[1]
     return Seen(
         real=values_of(some(valid, stage.recipe.watch.validate_rows).pixels),
-        see=features,
+        see=see,
+        liked=features,
         classify=Classifier(logits, found.config.classes, names) if found.config.named else None,
         names=names,
         identity={"data": dataset.hash, "pixels": train.hash},
@@ -153,7 +168,7 @@ def of_scenes(stage: Stage) -> Seen:
     real = rows.valid.batch(0, recipe.watch.validate_rows)["images"]
     sprites = emoji_of(recipe.data)[1]
     _, features = asking(judge_of(sprites, stage.say).net)
-    seen = Seen(real, features, None, (), rows.identity, rows.facts)
+    seen = Seen(real, features, features, None, (), rows.identity, rows.facts)
     if not recipe.watch.judged:
         return seen
     watch = attribute_watch(sprites, stage.settings, pictures=recipe.watch.judged, seed=recipe.seed, say=stage.say)
@@ -180,7 +195,7 @@ def judges(stage: Stage, seen: Seen) -> tuple[list[PictureReward], dict[str, str
 
 
 def liked(stage: Stage, seen: Seen, store: Path) -> PictureJudge:
-    """What people like, learned from their choices in the features that pictures are compared in.
+    """What people like, learned from their choices in the features of the net that rewards.
 
     Raises:
         InputError: The store holds no choices between pictures of the model's size.
@@ -189,11 +204,11 @@ def liked(stage: Stage, seen: Seen, store: Path) -> PictureJudge:
     if not choices:
         raise InputError("the store holds no choice", where=store, fix="makar feedback asks for some")
     sides = [
-        torch.cat([seen.see(picture_of(stage, text, f"{store}:{row}")[None]) for row, text in enumerate(texts, 1)])
+        torch.cat([seen.liked(picture_of(stage, text, f"{store}:{row}")[None]) for row, text in enumerate(texts, 1)])
         for texts in ([each.chosen for each in choices], [each.rejected for each in choices])
     ]
     found = taste_of(*sides)
-    return lambda images, prompts: found(seen.see(images))  # noqa: ARG005
+    return lambda images, prompts: found(seen.liked(images))  # noqa: ARG005
 
 
 def fitness(model: Model[Any], folder: Path) -> Callable[[Images, Sequence[Any]], Tensor]:
