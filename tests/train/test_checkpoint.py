@@ -26,7 +26,7 @@ def flip(path, place=-10):
 
 
 def test_what_was_saved_comes_back(tmp_path):
-    save(tmp_path, made(7), None)
+    save(tmp_path, made(7))
     found = newest(tmp_path, print)
     assert found.step == 7
     assert torch.equal(found.tensors["net/w"], made(7).tensors["net/w"])
@@ -37,7 +37,7 @@ def test_what_was_saved_comes_back(tmp_path):
 
 def test_the_last_two_and_the_best_are_kept(tmp_path):
     for step in (10, 20, 30, 40, 50):
-        save(tmp_path, made(step), best_step=20)
+        save(tmp_path, made(step), keep={20, None})
     assert steps_in(tmp_path) == [50, 40, 20]
     assert sorted(p.name for p in tmp_path.iterdir() if p.name.startswith(".")) == []
 
@@ -57,8 +57,8 @@ def test_the_last_two_and_the_best_are_kept(tmp_path):
     ids=["flipped", "cut", "no tensors", "flipped json", "no json", "half json", "other json", "gone"],
 )
 def test_a_damaged_newest_gives_way_to_the_one_before(tmp_path, damage):
-    save(tmp_path, made(10), None)
-    save(tmp_path, made(20), None)
+    save(tmp_path, made(10))
+    save(tmp_path, made(20))
     damage(tmp_path / "step-00000020")
     words = []
     assert newest(tmp_path, words.append).step == 10
@@ -70,11 +70,11 @@ def test_a_damaged_newest_gives_way_to_the_one_before(tmp_path, damage):
 
 
 def test_a_crash_before_latest_moved_goes_on_from_what_latest_names(tmp_path):
-    save(tmp_path, made(10), None)
-    save(tmp_path, made(20), None)
+    save(tmp_path, made(10))
+    save(tmp_path, made(20))
     (tmp_path / "latest").write_text("step-00000010\n")
     assert newest(tmp_path, print).step == 10
-    save(tmp_path, made(20), None)  # the replay writes it again, over the one there
+    save(tmp_path, made(20))  # the replay writes it again, over the one there
     assert newest(tmp_path, print).step == 20
 
 
@@ -82,7 +82,7 @@ def test_what_a_kill_left_is_removed(tmp_path):
     (tmp_path / ".step-00000010.123.tmp").mkdir()
     (tmp_path / ".step-00000010.old").mkdir()
     (tmp_path / ".latest.123.tmp").write_text("x")
-    save(tmp_path, made(20), None)
+    save(tmp_path, made(20))
     tidy(tmp_path)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["latest", "step-00000020"]
 

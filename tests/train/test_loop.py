@@ -237,6 +237,41 @@ def test_a_watch_sends_the_run_back_past_a_checkpoint_that_latest_never_came_to_
     assert "step 10: collapse; back to step 10, skipping step 10" in said
 
 
+def guarded():
+    """A run that goes wrong after 7 steps, which shows at 12, and seemed best between."""
+    rang = []
+
+    def guard(step, model):
+        rang.extend([step] * (step == 12))
+        return Verdict(action="back" if len(rang) == 1 and step == 12 else "go", note="collapse")
+
+    def judge(step, model):
+        return Verdict(score=9.0 if rang else float(abs(step - 9)))
+
+    return [Periodic("judge", judge, 1), Periodic("alarm", guard, 6, guards=True)]
+
+
+def test_what_went_wrong_before_it_showed_is_not_gone_back_to(tmp_path):
+    config = settings(30, checkpoint_steps=2, ema_halflife=4)
+    outcome, model, lines, said = run(tmp_path / "whole", config, watches=guarded())
+    assert "step 11: collapse; back to step 6, skipping steps 6 to 11" in said
+    assert [line["step"] for line in lines] == [*range(6), *range(12, 30)]
+    assert outcome.best_step == 6  # what was best at 9 is forgotten
+    assert load(tmp_path / "whole" / "checkpoints", 6).step == 6
+    with pytest.raises(Killed):
+        run(tmp_path / "killed", config, watches=[*guarded(), killer(15)])
+    _, again, resumed, _ = run(tmp_path / "killed", config, model=fresh("toy-vae", seed=1))
+    assert losses(resumed) == losses(lines)
+    assert equal_weights(again, model)
+
+
+def test_the_last_good_look_stays_however_much_was_saved_since(tmp_path):
+    alarm = Periodic("alarm", lambda step, model: Verdict(), 6, guards=True)
+    with pytest.raises(Killed):
+        run(tmp_path, settings(20, checkpoint_steps=1), watches=[killer(11), alarm])
+    assert steps_in(tmp_path / "checkpoints") == [10, 9, 6]
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_saves_first_and_the_same_call_goes_on(tmp_path, number):
     config = settings(12, checkpoint_steps=1000, ema_halflife=4)

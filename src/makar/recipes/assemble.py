@@ -166,7 +166,7 @@ def pictured(
         alarm = collapse_alarm(
             rows.valid, rows.train, settings, rows=looked, steps=steps, classes=count, seed=recipe.seed
         )
-        watches = [Periodic("collapse", alarm, every)]
+        watches = [Periodic("collapse", alarm, every, guards=True)]
     else:
         judge = validation(objective, rows.valid, rows=looked, seed=recipe.seed, run=run)
         watches = [Periodic("validation", judge, every)]

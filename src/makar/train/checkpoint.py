@@ -19,7 +19,7 @@ from makar.core.files import folder_atomic, mending, read_sealed, sha256, write_
 from makar.core.say import Say
 from makar.core.tensors import load_tensors, save_tensors
 
-KEPT = 2  # the newest so many; and the best
+KEPT = 2  # the newest so many; and the best, and the one to go back to
 
 
 @dataclass(frozen=True)
@@ -47,8 +47,8 @@ def steps_in(folder: Path) -> list[int]:
     return sorted((int(path.name[5:]) for path in folder.glob("step-*") if path.name[5:].isdigit()), reverse=True)
 
 
-def save(folder: Path, checkpoint: Checkpoint, best_step: int | None) -> None:
-    """Write a checkpoint, point `latest` at it, and drop the ones not kept.
+def save(folder: Path, checkpoint: Checkpoint, keep: Collection[int | None] = ()) -> None:
+    """Write a checkpoint, point `latest` at it, and drop all but the newest and those of the steps to keep.
 
     Raises:
         ResourceError: No space or no permission; what was there stays good.
@@ -58,10 +58,18 @@ def save(folder: Path, checkpoint: Checkpoint, best_step: int | None) -> None:
         state = {"step": checkpoint.step, "sha256": sha256(place / "state.safetensors"), **checkpoint.state}
         write_sealed(place / "state.json", state)
     write_atomic(folder / "latest", name_of(checkpoint.step) + "\n")
-    kept = {*[s for s in steps_in(folder) if s <= checkpoint.step][:KEPT], best_step}
+    kept = {*[s for s in steps_in(folder) if s <= checkpoint.step][:KEPT], *keep}
     for step in steps_in(folder):
         if step not in kept:
             remove(folder / name_of(step))
+
+
+def forget(folder: Path, step: int) -> None:
+    """Drop the checkpoints after a step that has one, and point `latest` at it."""
+    write_atomic(folder / "latest", name_of(step) + "\n")
+    for later in steps_in(folder):
+        if later > step:
+            remove(folder / name_of(later))
 
 
 def remove(path: Path) -> None:
@@ -110,13 +118,13 @@ def verified(place: Path) -> dict[str, Any]:
     return state
 
 
-def newest(folder: Path, say: Say, skip: Collection[int] = ()) -> Checkpoint | None:
+def newest(folder: Path, say: Say, upto: int | None = None) -> Checkpoint | None:
     """The newest good checkpoint: the one that `latest` names, or else the one before, with a word said.
 
     Args:
         folder: `checkpoints` of a run.
         say: For the word.
-        skip: Steps not to consider.
+        upto: Completed steps that it has at most.
 
     Returns:
         None for a folder without checkpoints.
@@ -124,7 +132,7 @@ def newest(folder: Path, say: Say, skip: Collection[int] = ()) -> Checkpoint | N
     Raises:
         RunError: There are checkpoints and all are damaged.
     """
-    steps = [step for step in steps_in(folder) if step not in skip]
+    steps = [step for step in steps_in(folder) if upto is None or step <= upto]
     latest = folder / "latest"
     named = latest.read_text(encoding="utf-8", errors="replace").strip() if latest.exists() else ""
     for step in sorted(steps, key=lambda s: name_of(s) != named):

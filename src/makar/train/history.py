@@ -23,6 +23,7 @@ class History:
         best: Lowest score of the judging watches.
         best_step: Completed steps at the best score.
         stale: Looks since then.
+        good: Completed steps when a watch that guards the run last found it well.
         ended: Why the run ended before its last step.
     """
 
@@ -31,6 +32,7 @@ class History:
     best: float | None = None
     best_step: int | None = None
     stale: int = 0
+    good: int = 0
     ended: str | None = None
 
     def to_json(self) -> dict[str, Any]:

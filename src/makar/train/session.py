@@ -40,11 +40,14 @@ class Periodic:
         name: For the metrics file.
         watch: Looks at the model, with its averaged weights where there is an average.
         every: Completed steps between looks; it also looks after the last one.
+        guards: Whether it may send the run back: each look that finds the run well is then saved, to go back to, for
+            what was saved since may have gone wrong before it showed.
     """
 
     name: str
     watch: Watch
     every: int
+    guards: bool = False
 
 
 @dataclass
@@ -97,6 +100,11 @@ class Session:
     def checkpoints(self) -> Path:
         """Where checkpoints are."""
         return self.folder / "checkpoints"
+
+    @property
+    def guarded(self) -> bool:
+        """Whether a watch may send the run back to where it was well."""
+        return any(periodic.guards for periodic in self.watches)
 
     @property
     def over(self) -> bool:
@@ -177,8 +185,10 @@ class Session:
             self.log(line | ({} if verdict.score is None else {"score": verdict.score}))
             if verdict.action == "back":
                 reason = verdict.note or f"the watch {periodic.name!r} said back"
-                self.go_back(reason, list(range(self.saved, self.step)))
+                self.go_back(reason, list(range(self.history.good if periodic.guards else self.saved, self.step)))
                 return False
+            if periodic.guards:
+                self.wanted, self.history.good = True, self.step
             self.wanted |= self.history.take(self.step, verdict, self.setting.config.patience)
         return True
 
@@ -203,7 +213,8 @@ class Session:
             return
         if self.writes:
             known = {"identity": dict(self.identity), "decisions": self.decisions, "history": self.history.to_json()}
-            checkpoints.save(self.checkpoints, Checkpoint(self.step, self.tensors(), known), self.history.best_step)
+            kept = {self.history.best_step, self.history.good if self.guarded else None}
+            checkpoints.save(self.checkpoints, Checkpoint(self.step, self.tensors(), known), kept)
         self.saved, self.saved_at, self.wanted = self.step, time.monotonic(), False
 
     def tensors(self) -> dict[str, Tensor]:
@@ -251,15 +262,15 @@ class Session:
             if self.step and not self.over:
                 self.say(f"resuming at step {self.step} of {self.setting.config.steps}")
 
-    def newest(self) -> Checkpoint | None:
-        """The newest good checkpoint; rank 0 chooses."""
+    def newest(self, upto: int | None = None) -> Checkpoint | None:
+        """The newest good checkpoint, of so many steps at most; rank 0 chooses."""
         world = self.setting.world
-        found = checkpoints.newest(self.checkpoints, self.say) if self.writes else None
+        found = checkpoints.newest(self.checkpoints, self.say, upto) if self.writes else None
         step = world.agree(found.step if found else None)
         return checkpoints.load(self.checkpoints, step) if found is None and step is not None else found
 
     def go_back(self, reason: str, faulty: list[int]) -> None:
-        """Return to the last good checkpoint and leave the faulty steps' batches out.
+        """Return to the last good checkpoint before the faulty steps and leave their batches out.
 
         Raises:
             Diverged: The run was sent back from here before.
@@ -268,9 +279,13 @@ class Session:
         if self.history.hopeless(at):
             rows = f"rows {faulty[0] * size} to {(at + 1) * size - 1}"
             raise Diverged(f"step {at}: {reason}, again after going back and skipping step {before[-1]}; {rows}")
-        newest = self.newest()
+        newest, best = self.newest(faulty[0]), self.history.best_step
         assert newest is not None, "the first start wrote one"
         self.restore(newest)
+        if self.writes:
+            checkpoints.forget(self.checkpoints, newest.step)
+        if self.history.best_step not in (best, newest.step):  # the best so far then, which a later one put away
+            self.history.best, self.history.best_step, self.history.stale = None, None, 0
         self.history.skipped = sorted({*before, *faulty})
         line = f"{reason}; back to step {self.step}, skipping {span(faulty)}"
         self.say(f"step {at}: {line}")
