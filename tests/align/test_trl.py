@@ -13,6 +13,7 @@ import torch
 from makar.align.estimate import group_relative, leave_one_out
 from makar.align.policy import grpo, rloo
 from makar.align.preference import Kto, Orpo, dpo, ipo, mismatched, simpo
+from makar.align.reward_model import BradleyTerry, from_language, save
 from tests.align.support import VOCAB, answers, frozen, pairs, run, tiny
 
 torch.set_num_threads(1)
@@ -22,12 +23,12 @@ CLOSE = {"rtol": 1e-5, "atol": 1e-5}
 @pytest.fixture(scope="module")
 def trl():
     pytest.importorskip("trl")
-    from trl import DPOTrainer, GRPOTrainer, KTOTrainer, RLOOTrainer
+    from trl import DPOTrainer, GRPOTrainer, KTOTrainer, RewardTrainer, RLOOTrainer
     from trl.experimental.cpo import CPOTrainer
     from trl.experimental.orpo import ORPOTrainer
 
     names = {"dpo": DPOTrainer, "grpo": GRPOTrainer, "kto": KTOTrainer, "rloo": RLOOTrainer}
-    return SimpleNamespace(**names, cpo=CPOTrainer, orpo=ORPOTrainer)
+    return SimpleNamespace(**names, cpo=CPOTrainer, orpo=ORPOTrainer, reward=RewardTrainer)
 
 
 @pytest.fixture(scope="module")
@@ -212,6 +213,23 @@ def test_kto_with_its_estimate_of_the_divergence(trl, both_sides, labels):
     assert found[1]["chosen_reward"] == pytest.approx(stub._metrics["train"]["rewards/chosen"][0], abs=1e-4)
 
 
+def test_reward(trl, tmp_path):
+    """The reward model's loss, and what TRL logs of it."""
+    from transformers import LlamaForSequenceClassification
+
+    model, batch = from_language(tiny(), seed=1), pairs()
+    save(model, tmp_path)
+    net = LlamaForSequenceClassification.from_pretrained(tmp_path)
+    rows = paired(batch)
+    mask = attention(rows)
+    stub = trainer(args=SimpleNamespace(center_rewards_coefficient=None))
+    loss = trl.reward.compute_loss(stub, net, {"input_ids": rows["tokens"] * mask, "attention_mask": mask})
+    found = run(BradleyTerry(), model, batch)
+    compare(found, loss, net)
+    assert found[1]["accuracy"] == pytest.approx(stub._metrics["train"]["accuracy"][0])
+    assert found[1]["margin"] == pytest.approx(stub._metrics["train"]["margin"][0], abs=1e-5)
+
+
 def rollout(rows=6, prompt=3, longest=5):
     """Answers of different lengths to prompts of one length, with old log-probabilities that differ from the new."""
     generator = torch.Generator().manual_seed(3)
@@ -291,12 +309,42 @@ def test_rloo(trl, both_sides):
     compare(run(rloo(), model, batch), loss, net)
 
 
-def test_advantages_are_trls():
-    """The formulas of `_generate_and_score_completions`, which cannot be called alone."""
-    rewards = torch.rand(12)
-    grouped = rewards.view(-1, 4)
-    deviation = grouped.std(1, keepdim=True)
-    wanted = ((grouped - grouped.mean(1, keepdim=True)) / (deviation + 1e-4)).view(-1)
-    torch.testing.assert_close(group_relative(rewards, 4), wanted)
-    others = torch.stack([torch.cat((row[:k], row[k + 1 :])).mean() for row in grouped for k in range(4)])
-    torch.testing.assert_close(leave_one_out(rewards, 4), rewards - others)
+def scored(generated, rewards, **more):
+    """What TRL's method that makes a rollout reads of its trainer; the answers and what they earn are there already."""
+    stub = trainer(
+        _generate=lambda prompts: generated, _calculate_rewards=lambda *a: rewards, reward_func_names=["a", "b"],
+        reward_weights=torch.tensor([0.5, 2.0]), num_generations=4, reward_clip_range=None, normalize_advantages=False,
+        multi_objective_aggregation="sum_then_normalize", mask_truncated_completions=False, num_iterations=1,
+        _get_per_token_logps_and_entropies=None, ref_model=None, use_vllm=False, log_multimodal=False,
+        environment_factories=None, environments=None, tools=None, pad_to_multiple_of=None,
+        _tokenizer=SimpleNamespace(pad_token_id=0), _pending_extra_logs={}, _pending_metrics={},
+        _logs=defaultdict(list, rewards=defaultdict(list)),
+        args=SimpleNamespace(
+            per_device_train_batch_size=12, steps_per_generation=1, gradient_accumulation_steps=1,
+            gradient_checkpointing_kwargs=None,
+        ),
+    )  # fmt: skip
+    stub.model.is_gradient_checkpointing, stub.accelerator.process_index = False, 0
+    return SimpleNamespace(**vars(stub) | more)
+
+
+def test_advantages_are_trls(trl):
+    """By the very methods that make TRL's rollouts: GRPO's with and without the deviation, RLOO's with k1."""
+    rewards = torch.rand(12, 2, generator=torch.Generator().manual_seed(1))
+    rewards[4:8] = 1.0  # a group in which nothing is to be learned
+    earned = rewards @ torch.tensor([0.5, 2.0])
+    inputs, prompts, answers, texts = [{"prompt": "?"}] * 12, [[3, 4]] * 12, [[5, 6, 7]] * 12, ["!"] * 12
+    for scale, normalise in (("group", True), ("none", False)):
+        made = (prompts, answers, None, texts, None, {}, None, None)
+        stub = scored(made, rewards, beta=0.0, scale_rewards=scale)
+        found = trl.grpo._generate_and_score_completions(stub, inputs)["advantages"]
+        torch.testing.assert_close(group_relative(earned, 4, normalise=normalise), found, **CLOSE)
+    reference = torch.nn.Linear(1, 1)
+    now, before = -torch.rand(2, 12, 3, generator=torch.Generator().manual_seed(2))
+    for beta in (0.0, 0.3):
+        stub = scored((prompts, answers, texts), rewards, beta=beta, ref_model=reference)
+        stub._get_per_token_logps_and_entropies = lambda model, *_, **__: (
+            before if model is reference else now, None, None,
+        )  # fmt: skip
+        found = trl.rloo._generate_and_score_completions(stub, inputs)["advantages"]
+        torch.testing.assert_close(leave_one_out(earned - beta * (now - before).sum(1), 4), found, **CLOSE)
