@@ -168,6 +168,70 @@ def test_a_paragraph_begins_with_its_summary():
     assert "They carry nectar." in question
 
 
+PROSE = """A stack is a list that is changed at one end
+only. It is simple.
+
+The event loop is the heart of the whole program.
+
+The Alps are the highest mountains of Europe.
+
+The loop is a part of what was said above. It has no name.
+
+The following paragraph is a list of what matters here.
+
+A man who came is a friend of those who stayed.
+
+A dog is old."""
+
+
+def test_what_a_paragraph_says_a_thing_is_answers_what_it_is():
+    found = {answer: question for question, answer in made("term", PROSE, "a.txt")}
+    assert list(found) == [
+        "A stack is a list that is changed at one end only.",
+        "The event loop is the heart of the whole program.",
+        "The Alps are the highest mountains of Europe.",
+    ], "and neither what points elsewhere, nor clauses, nor what says little"
+    terms = (
+        "what a stack is|what is a stack",
+        "what the event loop is|what is the event loop",
+        "what the Alps are|What are the Alps",
+    )
+    assert all(re.search(term, question, re.IGNORECASE) for term, question in zip(terms, found.values(), strict=True))
+
+
+GLOSSARIES = {
+    "a line each": "- **{}**: {}",
+    "a dash": "{} — {}",
+    "set in": "   {}\n      {}\n\n      And more of it in a paragraph of its own.\n",
+    "Markdown": "{}\n: {}\n",
+}
+ENTRIES = {
+    "adapter": "a small product of two matrices.",
+    "Batch": "rows that are worked on together.",
+    "checkpoint": "what a run continues from after it died.",
+    "decoder": "reads tokens and says which is next.",
+    "epoch": "once through all there is to read.",
+}
+
+
+@pytest.mark.parametrize("form", GLOSSARIES)
+def test_a_glossary_answers_what_its_terms_mean(form):
+    lines = [GLOSSARIES[form].format(*entry) for entry in ENTRIES.items()]
+    found = made("term", "\n".join(["Words", "", *lines]), "a.txt")
+    assert [answer for _, answer in found] == list(ENTRIES.values())
+    assert all(f'"{term}"' in question for (question, _), term in zip(found, ENTRIES, strict=True))
+    assert made("term", "\n".join(lines[:4]), "a.txt") == [], "too few for a glossary"
+    assert made("term", "\n".join([*lines[3:], *lines[:3]]), "a.txt") == [], "in no order: a play, or notes"
+    assert made("term", "\n\nBut then:\n\n".join(lines), "a.txt") == [], "with words between"
+
+
+@given(st.text(st.sampled_from("aB .:-\n\t*`é"), max_size=300))
+def test_any_text_has_terms_that_stand_in_it_or_none(text):
+    for question, answer in made("term", text, "a.txt"):
+        assert answer in " ".join(text.split())
+        assert re.search('"(.+)"|an? |the ', question)
+
+
 def test_documents_are_conversations_of_their_group_or_one_fault():
     found = list(ask(document(SOURCE, "lib/shapes.py"), ["docstring", "definition"], Words()))
     assert [type(item) for item in found] == [Document] * 3

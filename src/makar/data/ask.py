@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Literal, NamedTuple
 
 from makar.data.ask_code import ask_definition, ask_docstring, ask_function
+from makar.data.ask_terms import ask_term
 from makar.data.ask_text import Record, Words, ask_summary, ask_topic
 from makar.data.ask_verse import ask_disorder
 from makar.data.document import Document, Fault, size
@@ -35,6 +36,12 @@ RULES: Mapping[str, Rule] = {
     "docstring": Rule(ask_docstring, "chat", "a function's docstring answers what the function does"),
     "function": Rule(ask_function, "chat", "a function answers a wish for what its docstring says"),
     "definition": Rule(ask_definition, "chat", "the first sentence about a class or a module answers what it is"),
+    "term": Rule(
+        ask_term,
+        "chat",
+        'what a paragraph says first ("A thing is a ...") and what a glossary in alphabetical order says of a term '
+        "answer what it is",
+    ),
     "disorder": Rule(
         ask_disorder, "preference", "a poem's beginning is preferred to the same with words inside or at ends exchanged"
     ),

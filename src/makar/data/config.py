@@ -8,7 +8,7 @@ from makar.core.config import Config
 
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 
-Ask = Literal["topic", "summary", "docstring", "function", "definition", "disorder"]
+Ask = Literal["topic", "summary", "docstring", "function", "definition", "term", "disorder"]
 """How prose becomes questions and answers: the rules of `data.ask`."""
 
 
