@@ -18,6 +18,7 @@ MeasuredSuite = Literal[
     "pairs",
     "fidelity",
     "agreement",
+    "fit",
     "copies",
     "modes",
     "reconstruction",
@@ -30,6 +31,7 @@ Suite = Literal[MeasuredSuite, AskedSuite]
 KINDS: Mapping[MeasuredSuite, tuple[Kind | Literal["image"], ...]] = {
     "fidelity": ("image",),
     "agreement": ("image",),
+    "fit": ("image",),
     "copies": ("image",),
     "modes": ("image",),
     "reconstruction": ("image",),
@@ -68,7 +70,7 @@ class EvaluateOptions(Config):
         training_seed: Of the recipe of a model of scenes: it says which ones were learned from, for "scenes".
         training: The dataset that a CLIP was trained on: what no text of it named is measured apart too.
         window: Words in the shortest run that counts as copied.
-        reference: The folder of the model that "pairs" compares with.
+        reference: The folder of the model that "pairs" compares with, or of the CLIP that judges for "fit".
         features: A TorchScript file of a feature network to compare pictures by, such as Inception for FID; None for
             the dataset's own classifier, which is trained where it is not there yet.
         importance: Samples of the bound by which a variational autoencoder says how likely a picture is.

@@ -8,16 +8,17 @@ from makar.core.nouns import Model
 from makar.core.say import Say
 from makar.data.dataset import Dataset
 from makar.evaluate.config import KINDS, EvaluateOptions, MeasuredSuite, Suite
+from makar.evaluate.fit import fit_section
 from makar.evaluate.held import fitting, measurable
 from makar.evaluate.modes import modes_section
 from makar.evaluate.picture_likelihood import can_score, picture_likelihood_section
 from makar.evaluate.picture_returned import reconstruction_section
 from makar.evaluate.picture_suites import agreement_section, copies_section, fidelity_section, samples_sheet
-from makar.evaluate.pictures import PictureMaterial
+from makar.evaluate.pictures import PictureMaterial, told_captions
 from makar.evaluate.report import Report, Section
 from makar.families.pictures import only_gives_back
 
-MADE: frozenset[MeasuredSuite] = frozenset(("fidelity", "agreement", "copies", "modes"))
+MADE: frozenset[MeasuredSuite] = frozenset(("fidelity", "agreement", "fit", "copies", "modes"))
 """Suites that look at what a model makes by itself."""
 
 
@@ -39,8 +40,8 @@ def evaluate_pictures(
     """
     named: list[MeasuredSuite] = [measured(suite) for suite in options.suites]
     dataset = measurable(dataset, named or fitting(dataset), options.split)
-    suites: list[MeasuredSuite] = named or applicable(model, dataset)
-    check(model, dataset, suites)
+    suites: list[MeasuredSuite] = named or applicable(model, dataset, options)
+    check(model, dataset, suites, options)
     material = PictureMaterial(model, dataset, options, say)
     found: dict[str, Section] = {}
     sheets: dict[str, Any] = {}
@@ -52,6 +53,8 @@ def evaluate_pictures(
             found[suite] = fidelity_section(material)
         elif suite == "agreement":
             found[suite] = agreement_section(material)
+        elif suite == "fit":
+            found[suite] = fit_section(material)
         elif suite == "modes":
             found[suite] = modes_section(material)
         elif suite == "reconstruction":
@@ -90,12 +93,13 @@ def measured(suite: Suite) -> MeasuredSuite:
     raise InputError("the suite measures no pictures", value=suite, fix=f"of pictures there are: {', '.join(fits)}")
 
 
-def applicable(model: Model[Any], dataset: Dataset) -> list[MeasuredSuite]:
+def applicable(model: Model[Any], dataset: Dataset, options: EvaluateOptions) -> list[MeasuredSuite]:
     """The suites of pictures that a model can be measured by."""
     makes = model.family.sampler is not None and not only_gives_back(model.family)
     fits: dict[MeasuredSuite, bool] = {
         "fidelity": makes,
         "agreement": makes and classes_of(model, dataset),
+        "fit": makes and told_captions(model, dataset) and options.reference is not None,
         "copies": makes,
         "reconstruction": model.family.reconstructs,
         "modes": False,  # only of stacked pictures, which a dataset does not say
@@ -111,11 +115,11 @@ def classes_of(model: Model[Any], dataset: Dataset) -> bool:
     return facts is not None and known > 1 and known == len(facts.classes)
 
 
-def check(model: Model[Any], dataset: Dataset, suites: Sequence[MeasuredSuite]) -> None:
+def check(model: Model[Any], dataset: Dataset, suites: Sequence[MeasuredSuite], options: EvaluateOptions) -> None:
     """Refuse what cannot be measured before anything is made.
 
     Raises:
-        InputError: The classes of model and dataset are others, or there are none.
+        InputError: The classes of model and dataset are others, or there are none; or no captions, or nobody to judge.
         ModelError: The family makes no pictures.
     """
     if found := {"retrieval", "zeroshot"} & set(suites):
@@ -124,6 +128,11 @@ def check(model: Model[Any], dataset: Dataset, suites: Sequence[MeasuredSuite]) 
     if "agreement" in suites and not classes_of(model, dataset):
         fix = "leave the suite 'agreement' out"
         raise InputError("the model cannot be asked for the classes of this dataset", where=dataset.path, fix=fix)
+    if "fit" in suites and not told_captions(model, dataset):
+        fix = "leave the suite 'fit' out"
+        raise InputError("the model cannot be told captions of this dataset", where=dataset.path, fix=fix)
+    if "fit" in suites and options.reference is None:
+        raise InputError("no CLIP judges how pictures fit", where="fit", fix="name one: --reference CLIP")
     if "reconstruction" in suites and not model.family.reconstructs:
         fix = "leave the suite 'reconstruction' out"
         raise ModelError("this family gives no pictures back", value=model.family.name, fix=fix)

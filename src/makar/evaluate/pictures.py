@@ -22,6 +22,8 @@ from makar.engine.run import Answer, Engine
 from makar.evaluate.classifier import ClassifierConfig, classifier_of
 from makar.evaluate.config import EvaluateOptions
 from makar.evaluate.features import FeatureNetwork, own, torchscript, values_of
+from makar.families.diffusion.caption import encoder_of, reads
+from makar.families.diffusion.words import literal, readable
 from makar.families.settings import square
 from makar.nets.classifier import PictureClassifier
 
@@ -91,10 +93,15 @@ class PictureMaterial:
             raise ModelError("it makes no pictures of one or three channels", value=channels, fix="evaluate another")
         return channels, size
 
-    def shards(self, split: str) -> PixelShards:
+    @property
+    def told(self) -> bool:
+        """Whether samples are made of the captions of held-out pictures."""
+        return told_captions(self.model, self.dataset)
+
+    def shards(self, split: str, *, captioned: bool = False) -> PixelShards:
         """A split at the model's size."""
         channels, size = self.shape
-        return kept_pixels(self.dataset, split, size, channels, say=self.say)
+        return kept_pixels(self.dataset, split, size, channels, captioned=captioned, say=self.say)
 
     @cached_property
     def train(self) -> PixelShards:
@@ -102,18 +109,46 @@ class PictureMaterial:
         return self.shards("train")
 
     @cached_property
+    def held(self) -> PixelShards:
+        """What the model is compared with; those with captions, where it is told these."""
+        return self.shards(self.options.split, captioned=self.told)
+
+    @cached_property
     def real(self) -> Pictures:
         """Held-out pictures, evenly spaced where there are many."""
-        return some(self.shards(self.options.split), REAL)
+        return some(self.held, REAL)
+
+    def held_rows(self, rows: Sequence[int]) -> Pictures:
+        """Some held-out pictures, by their places."""
+        return Pictures(torch.from_numpy(np.ascontiguousarray(self.held.take(np.array(rows, np.int64)))), None)
+
+    @cached_property
+    def captions(self) -> list[tuple[int, str]]:
+        """The caption that each sample is made of, as the model reads it, behind the place of its held-out picture.
+
+        Raises:
+            InputError: The model can read none.
+        """
+        count, encoder = self.options.samples or SAMPLES, encoder_of(self.model)
+        rows = evenly(self.held.rows, count).tolist()
+        read = [(row, readable(encoder, self.held.captions[row])) for row in rows]
+        kept = [(row, text) for row, text in read if text]
+        if not kept:
+            fix = "name a dataset with captions in the words that it was trained on"
+            raise InputError("the model can read no caption", where=self.dataset.path, value=len(read), fix=fix)
+        if lost := len(read) - len(kept):
+            self.say(f"{lost:,} of {len(read):,} captions are blank or unknown to the model: left out")
+        return [kept[place % len(kept)] for place in range(count)]
 
     @cached_property
     def samples(self) -> Pictures:
-        """What the model makes, of the classes of held-out pictures: as often, in no order."""
+        """What the model makes, of the captions or classes of held-out pictures: as often, in no order."""
         count = self.options.samples or SAMPLES
         labels = self.asked(count)
-        self.say(f"making {count:,} pictures")
         asked: list[int | None] = [None] * count if labels is None else labels.tolist()
-        made = self.made([self.prompt(label) for label in asked])
+        prompts = [literal(text) for _, text in self.captions] if self.told else [self.prompt(label) for label in asked]
+        self.say(f"making {count:,} pictures")
+        made = self.made(prompts)
         return Pictures(torch.stack([bytes_of(answer.data, self.shape[0]) for answer in made]), labels)
 
     def returned(self, pictures: Pictures) -> list[Answer]:
@@ -183,6 +218,12 @@ class PictureMaterial:
         net = self.classifier.net  # which may have to be trained, and that takes gradients
         with torch.inference_mode():
             return torch.cat([net(values_of(part)).argmax(1) for part in pictures.pixels.split(TOGETHER)])
+
+
+def told_captions(model: Model[Any], dataset: Dataset) -> bool:
+    """Whether a model is told captions, and a dataset's pictures have some."""
+    facts = dataset.manifest.pictures
+    return model.family.name == "diffusion" and reads(model) and facts is not None and facts.captions > 0
 
 
 def short_name(folder: Path) -> str:

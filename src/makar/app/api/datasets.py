@@ -55,6 +55,8 @@ def evaluate(model: str | Path, data: str | Path | None = None, *, say: Say = si
             said |= {"suites": ("scenes",)} if data is None and not chosen.suites else {}
         elif recipe.get("model", {}).get("family") == "clip" and data is not None:
             said |= {"training": dataset_of(home)}
+        if chosen.reference is None and (clip := clip_of(home)) is not None:
+            said |= {"reference": clip}
         chosen = chosen.model_copy(update=said)
     beside, name = None, "-".join(("evaluation", *chosen.suites))
     if not chosen.suites or KINDS.keys() & set(chosen.suites):
@@ -70,6 +72,15 @@ def evaluate(model: str | Path, data: str | Path | None = None, *, say: Say = si
     write_report(report, home, name, draw)
     say(f"the report is in {home / name}.md")
     return report
+
+
+def clip_of(home: Path) -> Path | None:
+    """The CLIP whose tower tells a run's model what texts mean, where the run knows it."""
+    from makar.families.clip.folder import recognises
+    from makar.recipes.run import Run
+
+    found = [Path(parent["folder"]) for parent in Run(home).manifest.get("parent", {}).values()]
+    return next((folder for folder in found if recognises(folder)), None)
 
 
 def score(
