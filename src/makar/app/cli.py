@@ -256,7 +256,8 @@ def evaluate(
     ] = None,
     importance: Annotated[int | None, typer.Option(help="Samples of a VAE's bound, for each picture.")] = None,
     reference: Annotated[
-        str | None, typer.Option(metavar="MODEL", help="On pairs: which answer gained more over this model.")
+        str | None,
+        typer.Option(metavar="MODEL", help="On pairs: what gained over this model; on captions: the CLIP that judges."),
     ] = None,
     json: Json = False,
     quiet: Quiet = False,
