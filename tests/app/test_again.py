@@ -76,6 +76,46 @@ def test_a_grid_and_what_was_begun_from_a_picture_are_made_again(place, call):
     assert "gone or another" in call("generate", "--from", "grid.png", "--out", "again.png", code=2).err
 
 
+def test_what_was_made_large_is_made_again(place, call):
+    small = Image.effect_noise((4, 4), 60).convert("RGB")
+    small.save(place / "small.png")
+    call("generate", "painter", "cat", "--enlarge", "small.png", "--out", "large.png")
+    assert pixels(place / "large.png") == api.generate("painter", {"label": "cat", "small": small})[0].data.tobytes()
+    assert "bit for bit" in call("generate", "--from", "large.png", "--out", "again.png").out
+    assert "does not fit" in call("generate", "painter", "--enlarge", "large.png", "--out", "no.png", code=2).err
+
+
+def test_what_was_painted_beyond_a_picture_keeps_it_and_is_made_again(place, call):
+    Image.new("RGB", (4, 6), (255, 0, 0)).save(place / "red.png")
+    words = ("--image", "red.png", "--outpaint", "3,0,1,2", "--out", "wide.png")
+    call("generate", "painter", "cat", "--count", "4", *words)
+    (row, *_) = json.loads(texts_of((place / "wide.png").read_bytes())[ROWS])
+    assert (row["outpaint"], row["settings"]["strength"]) == ("3,0,1,2", 1.0)
+    with Image.open(place / "wide.png") as grid:
+        assert grid.size == (16, 16)
+        for across, down in ((0, 0), (8, 8)):
+            assert grid.crop((across + 3, down, across + 7, down + 6)).getcolors() == [(24, (255, 0, 0))]
+            assert len(grid.crop((across, down, across + 3, down + 8)).getcolors()) > 4
+    assert "bit for bit" in call("generate", "--from", "wide.png", "--out", "again.png").out
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--outpaint", "1,2,3"], "no margins"),
+        (["--outpaint", "0,0,0,0"], "no margins"),
+        (["--outpaint", "1,0,-1,0"], "no margins"),
+        (["--outpaint", "99999999,0,0,0"], "up to 4096"),
+        (["--outpaint", "2,2,2,3"], "another size"),
+        (["--outpaint", "2,2,2,2", "--mask", "red.png"], "alone with --image"),
+    ],
+)
+def test_margins_that_cannot_be_painted_are_refused(place, call, words, said):
+    Image.new("RGB", (4, 4), (255, 0, 0)).save(place / "red.png")
+    assert said in call("generate", "painter", "cat", "--image", "red.png", *words, "--out", "a.png", code=2).err
+    assert "alone with --image" in call("generate", "painter", "--outpaint", "1,1,1,1", "--out", "a.png", code=2).err
+
+
 def test_a_picture_that_is_made_again_in_its_own_place_is_compared_with_what_stood_there(place, call):
     call("generate", "painter", "cat", "--seed", "3", "--out", "one.png")
     source = read_provenance((place / "one.png").read_bytes(), "one.png")

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from makar.core.nouns import Model
     from makar.recipes.provenance import Provenance
 
-FILES = ("image", "towards", "mask", "control")
+FILES = ("image", "towards", "mask", "control", "small")
 """Parts of a prompt that are files."""
 
 
@@ -152,7 +152,7 @@ def prompt_of(row: Mapping[str, Any], place: Path) -> Any:
     Raises:
         InputError: A file that it began from is gone or another one.
     """
-    from makar.app.pictures import given, opened
+    from makar.app.pictures import beyond, given, opened
 
     pictures: dict[str, Any] = {}
     for part in FILES:
@@ -163,6 +163,8 @@ def prompt_of(row: Mapping[str, Any], place: Path) -> Any:
             fix = "put it back where it was"
             raise InputError(f"the picture was made from {file}, which is gone or another", where=place, fix=fix)
         pictures[part] = opened(file)
+    if "outpaint" in row:
+        pictures = beyond(pictures, row["outpaint"])
     if "share" in row:
         pictures["towards"] = (pictures["towards"], row["share"])
     prompt = (

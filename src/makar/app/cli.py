@@ -151,6 +151,10 @@ def generate(
     edit: Annotated[
         list[str] | None, typer.Option(metavar="+NAME", help="Go along a direction: +NAME, -NAME=1.5; repeatable.")
     ] = None,
+    enlarge: Annotated[Path | None, typer.Option(metavar="FILE", help="A small picture to make large.")] = None,
+    outpaint: Annotated[
+        str | None, typer.Option(metavar="L,T,R,B", help="With --image: paint so many pixels beyond its sides.")
+    ] = None,
     prompts: Annotated[
         Path | None, typer.Option("--from", metavar="FILE", help="One prompt a line; or a PNG to make again.")
     ] = None,
@@ -203,12 +207,13 @@ def generate(
     if api.makes_pictures(opened):
         files = pictures.draw(
             opened, asked, count=count, seed=seed, out=out, images=image or (), mask=mask, control=control,
-            edits=edit or (), settings=settings, name=model, folder=find_model(model),
+            enlarge=enlarge, outpaint=outpaint, edits=edit or (), settings=settings, name=model,
+            folder=find_model(model),
         )  # fmt: skip
         terminal.emit([str(file) for file in files], "\n".join, as_json=json)
         return
     seen = image or () if api.sees_pictures(opened) else ()
-    if (image and not seen) or mask is not None or control is not None or edit:
+    if (image and not seen) or any(each is not None for each in (mask, control, enlarge, outpaint)) or edit:
         where = "--edit" if edit else "--image"
         raise InputError("this model takes no pictures", where=where, fix="leave it out")
     terminal.check_out(out)

@@ -12,12 +12,15 @@ if TYPE_CHECKING:
     from makar.data.config import PictureOptions
     from makar.engine.run import Answer
 
+FARTHEST = 4096
+"""Pixels beyond a side of a picture, at most."""
+
 
 def draw(
     model: "Model[Any]", asked: Sequence[str | None], *,
     count: int, seed: int, out: Path | None, images: Sequence[Path] = (), mask: Path | None = None,
-    control: Path | None = None, edits: Sequence[str] = (), settings: Mapping[str, Any], name: str = "",
-    folder: Path | None = None,
+    control: Path | None = None, enlarge: Path | None = None, outpaint: str | None = None, edits: Sequence[str] = (),
+    settings: Mapping[str, Any], name: str = "", folder: Path | None = None,
 ) -> list[Path]:  # fmt: skip
     """Make pictures and write them.
 
@@ -30,6 +33,9 @@ def draw(
         images: What to begin from, and what to go to: then the pictures of a class are the way, in equal steps.
         mask: Where to make it anew.
         control: What to show a model that is shown something.
+        enlarge: What to make large.
+        outpaint: How far to paint beyond the picture to begin from, as `beyond` takes it; nothing of that is there yet,
+            so its strength is 1 unless the settings say another.
         edits: Directions to go, as "+NAME" or "-NAME=1.5".
         settings: Fields of the family's settings.
         name: What the model is called, and `folder` where it lies; both go into the files.
@@ -46,12 +52,15 @@ def draw(
     from makar.recipes.provenance import maker
 
     need_pillow()
-    place, files = checked(out), named(images, mask, control)
+    place, files = checked(out), named(images, mask=mask, control=control, small=enlarge)
     pictures = {name: opened(path) for name, path in files.items()}
+    if outpaint is not None:
+        pictures, settings = beyond(pictures, outpaint), {"strength": 1.0, **settings}
     shares = way(count) if "towards" in files else [None] * count
     said: dict[str, Any] = {name: str(path) for name, path in files.items()}
     said |= {"files": {name: sha256(path) for name, path in files.items()}} if files else {}
     said |= {"edit": list(edits)} if edits else {}
+    said |= {"outpaint": outpaint} if outpaint is not None else {}
     made, recipe = maker(model, name, folder)
     plain = {**model.generation, **settings}
     rows = [
@@ -68,7 +77,7 @@ def draw(
     return deliver(api.generate(model, prompts, seed=seed, **settings), rows, place, made, recipe)
 
 
-def named(images: Sequence[Path], mask: Path | None, control: Path | None = None) -> dict[str, Path]:
+def named(images: Sequence[Path], **beside: Path | None) -> dict[str, Path]:
     """The files of a prompt by the names of its parts.
 
     Raises:
@@ -77,8 +86,36 @@ def named(images: Sequence[Path], mask: Path | None, control: Path | None = None
     if len(images) > 2:  # noqa: PLR2004
         fix = "give one to begin from, and a second to go to"
         raise InputError("more than two pictures", where="--image", value=len(images), fix=fix)
-    beside = {name: path for name, path in (("mask", mask), ("control", control)) if path is not None}
-    return {**dict(zip(("image", "towards"), images, strict=False)), **beside}
+    given = {name: path for name, path in beside.items() if path is not None}
+    return {**dict(zip(("image", "towards"), images, strict=False)), **given}
+
+
+def beyond(pictures: Mapping[str, Any], margins: str) -> dict[str, Any]:
+    """A prompt's picture on a larger canvas, and the mask of what is empty there.
+
+    Args:
+        pictures: Of the prompt; the one to begin from, and no mask.
+        margins: Pixels to paint at the left, the top, the right and the bottom: "8,0,8,0".
+
+    Raises:
+        InputError: It is not said so, or the pictures are others.
+    """
+    import numpy as np
+    from PIL import Image
+
+    sides = [int(side) if side.strip().isdecimal() else -1 for side in margins.split(",")]
+    if len(sides) != 4 or min(sides) < 0 or not 0 < max(sides) <= FARTHEST:  # noqa: PLR2004
+        fix = f"give pixels up to {FARTHEST} at the left, the top, the right and the bottom: 8,0,8,0"
+        raise InputError("no margins to paint", where="--outpaint", value=margins, fix=fix)
+    if "image" not in pictures or {"mask", "towards", "small"} & pictures.keys():
+        fix = "name that picture alone with --image, and no --mask"
+        raise InputError("one picture is painted beyond its sides", where="--outpaint", fix=fix)
+    left, top, right, bottom = sides
+    known = np.asarray(pictures["image"])
+    around = ((top, bottom), (left, right))
+    canvas = np.pad(known, (*around, *(((0, 0),) * (known.ndim - 2))), "edge")
+    empty = np.pad(np.zeros(known.shape[:2], np.uint8), around, constant_values=255)
+    return {**pictures, "image": Image.fromarray(canvas), "mask": Image.fromarray(empty)}
 
 
 def way(count: int) -> list[float]:

@@ -23,7 +23,7 @@ ROWS, MADE, RECIPE = "makar", "makar-made", "makar-recipe"
 
 KINDS: Mapping[str, type | tuple[type, ...]] = {
     "prompt": (str, int, NoneType), "seed": int, "settings": dict, "share": (int, float), "edit": list, "files": dict,
-    "image": str, "towards": str, "mask": str, "control": str,
+    "image": str, "towards": str, "mask": str, "control": str, "small": str, "outpaint": str,
 }  # fmt: skip
 """What a row holds, where it holds it: anybody may have written the file."""
 
@@ -84,7 +84,7 @@ def write_picture(picture: Any, found: Provenance, place: Path) -> None:
     made = dict(found.made)
     data = packed(picture, found, made)
     if signing.available():
-        begun = any("image" in row for row in found.rows)
+        begun = any({"image", "small"} & row.keys() for row in found.rows)
         try:
             data = signing.signed(data, {"rows": list(found.rows), **made}, begun=begun)
         except UserError as fault:
