@@ -1,7 +1,8 @@
 """Pairs of real verse and the same verse in disorder: the same words, the same marks, no sense or no rhyme."""
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from itertools import pairwise
 from random import Random
 
 from makar.core.keys import key_of
@@ -13,11 +14,25 @@ WORD = re.compile(r"[^\W\d_]+(?:['’][^\W\d_]+)*")
 
 def ask_disorder(document: Document, words: Words) -> Iterator[Record]:
     """A poem's beginning, preferred to the same with its words in disorder: inside the lines, or at their ends."""
+    return preferred(document, words, lambda lines, draw: draw.choice((inside, at_ends))(lines, draw))
+
+
+def ask_line_disorder(document: Document, words: Words) -> Iterator[Record]:
+    """A poem's beginning, preferred to the same with whole lines in disorder.
+
+    Each line is good verse, and the first and the last are where they were: what is lost lies between the lines, where
+    a language model hears little.
+    """
+    return preferred(document, words, between)
+
+
+def preferred(
+    document: Document, words: Words, spoil: Callable[[Sequence[str], Random], list[str]]
+) -> Iterator[Record]:
+    """A poem's beginning, preferred to its own lines after something was done to them, if it made a difference."""
     for record in ask_topic(document, words):
         question, answer = record["messages"]
-        draw = Random(key_of(0, document.id))
-        disorder = draw.choice((inside, at_ends))
-        spoilt = "\n".join(disorder(answer["content"].split("\n"), draw))
+        spoilt = "\n".join(spoil(answer["content"].split("\n"), Random(key_of(0, document.id))))
         if spoilt != answer["content"]:
             rejected = {"role": "assistant", "content": spoilt}
             yield {"prompt": [question], "chosen": [answer], "rejected": [rejected]}
@@ -31,6 +46,16 @@ def inside(lines: Sequence[str], draw: Random) -> list[str]:
 def at_ends(lines: Sequence[str], draw: Random) -> list[str]:
     """The lines with their last words exchanged; marks after them stay."""
     return exchanged(lines, [list(WORD.finditer(line))[-1:] for line in lines], draw)
+
+
+def between(lines: Sequence[str], draw: Random) -> list[str]:
+    """The lines between the first and the last dealt out anew so that none follows the one that it followed."""
+    written = [line for line in lines if line.strip()]  # what is empty parts stanzas, and stays
+    order = [*range(len(written))]
+    while len(order) > 3 and any(after - before == 1 for before, after in pairwise(order)):
+        order[1:-1] = draw.sample(order[1:-1], len(order) - 2)
+    dealt = iter(order)
+    return [written[next(dealt)] if line.strip() else line for line in lines]
 
 
 def exchanged(lines: Sequence[str], places: Sequence[Sequence[re.Match[str]]], draw: Random) -> list[str]:
