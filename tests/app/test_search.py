@@ -74,6 +74,18 @@ CASES = {
 }
 
 
+def test_pictures_smaller_than_the_model_sees_are_found(tmp_path):
+    (tmp_path / "small").mkdir()
+    for number in range(12):
+        picture = Image.new("RGB", (8, 8), (20 * number, 0, 90))
+        picture.putpixel((number % 8, 3), (255, 255, 255))
+        picture.save(tmp_path / "small" / f"{number}.png")
+    collect([str(tmp_path / "small")], tmp_path / "data", CollectOptions(pictures={"near": 0}))
+    found = api.search(tiny(), tmp_path / "data", image=tmp_path / "small" / "7.png", count=12)
+    assert len(found) == 12
+    assert found[0].likeness == pytest.approx(1, abs=1e-4)
+
+
 @pytest.mark.parametrize("case", CASES)
 def test_what_cannot_be_looked_for(place, case):
     given, words = CASES[case]

@@ -112,6 +112,14 @@ def test_a_dataset_is_measured_by_captions_and_classes(dataset):
     assert "picture at 1" in report.markdown()
 
 
+def test_pictures_smaller_than_the_model_sees_are_measured(dataset):
+    report = evaluate(model(32), dataset, EvaluateOptions())
+    assert list(report.sections) == ["retrieval", "zeroshot"]
+    shards = clip_report.pixels_of(model(32), dataset, "test", captioned=True, say=print)
+    assert shards.shape == (3, 16, 16)
+    assert report.value("retrieval", "picture_at_1", "count") == shards.rows
+
+
 def test_what_no_text_of_the_training_named_is_measured_apart(dataset):
     """Beside the dataset of the training all is looked among, and of it only what is not its training split."""
     options = EvaluateOptions(suites=("retrieval",), training=dataset.path)

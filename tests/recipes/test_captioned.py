@@ -6,6 +6,7 @@ import pytest
 import torch
 from PIL import Image
 
+from makar.codecs.captions import train_captions
 from makar.core.errors import RecipeError, UserError
 from makar.data.config import Augment
 from makar.data.scenes import scene_seed
@@ -63,6 +64,20 @@ def test_pictures_come_with_what_is_said_of_them(captioned, tmp_path):
     again, _ = rows_of(captioned, tmp_path)
     assert torch.equal(again.train.batch(0, 12)["tokens"], batch["tokens"])
     assert again.identity == rows.identity
+
+
+def test_captions_that_are_cut_or_unknown_are_counted_and_blank_ones_left_out(captioned, tmp_path):
+    folder = tmp_path / "pictures"
+    texts = [" ", "☃" * 3, "red " * 30, "a red one"]
+    rows = [{"file_name": f"{number}.png", "text": texts[number % 4]} for number in range(40)]
+    (folder / "metadata.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    codec = train_captions(["a red one"] * 4, 540, 12)
+    found, said = rows_of(captioned, tmp_path, reads=codec.rows, refuse=codec.ids)
+    count = found.facts["pictures"]["train"] + found.facts["pictures"]["valid"]
+    assert count == 30
+    assert any("the caption is too long; they are learned" in line for line in said)
+    assert any("nothing in the caption is known to the model; they are learned" in line for line in said)
+    assert any("have no caption" in line for line in said)
 
 
 def test_a_tokenizer_learns_from_the_captions_to_train_on(captioned, tmp_path):

@@ -48,7 +48,7 @@ class Embedded:
         texts: What is said of each, if anything.
         splits: Where each lies.
         vectors: Of length 1, `[pictures, dims]`.
-        left_out: Pictures that could not be brought to the model's size.
+        left_out: Pictures that could not be decoded.
     """
 
     ids: list[str]
@@ -88,7 +88,7 @@ def search(
         asked = image_vectors(model, [opened(image)])
     there = read_embeddings(model, place) if place.suffix == ".parquet" else embedded(model, open_dataset(place), say)
     if there.left_out:
-        say(f"{there.left_out:,} pictures could not be brought to the model's size")
+        say(f"{there.left_out:,} pictures could not be decoded")
     if out is not None:
         write_embeddings(model, there, out)
         say(f"{len(there.ids):,} embeddings are in {out}")
@@ -140,21 +140,21 @@ def embedded(model: "Model[Any]", dataset: "Dataset", say: Say) -> Embedded:
     if waiting:
         vectors.append(image_vectors(model, waiting).cpu())
     if not vectors:
-        raise InputError(
-            "no picture can be brought to the model's size", where=dataset.path, fix="name another dataset"
-        )
+        raise InputError("no picture can be decoded", where=dataset.path, fix="name another dataset")
     return Embedded(ids, texts, splits, torch.cat(vectors), left_out)
 
 
 def decoded(model: "Model[Any]", dataset: "Dataset", split: str) -> Iterator[tuple[str, str | None, Any]]:
-    """The id, the text and the picture of each row; None for one that cannot be brought to the model's size."""
+    """The id, the text and the picture of each row, brought to the model's size; one that is too small as it is."""
     from makar.data.document import Fault
     from makar.data.pictures import decode
 
     side: int = model.config.vision.image_size  # pyright: ignore[reportAttributeAccessIssue]: of a CLIP
-    options = dataset.manifest.options.pictures.model_copy(update={"size": side})
+    ways = [dataset.manifest.options.pictures.model_copy(update={"size": size}) for size in (side, None)]
     for picture in dataset.pictures(split):
-        still = decode(picture.image, picture.id, options)
+        still = decode(picture.image, picture.id, ways[0])
+        if isinstance(still, Fault):
+            still = decode(picture.image, picture.id, ways[1])
         yield picture.id, picture.text, None if isinstance(still, Fault) else still.image
 
 

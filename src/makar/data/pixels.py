@@ -108,7 +108,7 @@ def write_pixels(
         out: The folder to make; one that exists is replaced when the new one is whole.
         options: Size, fit, filter; without a size, all pictures must have one and the same.
         channels: 1 for gray, 3 for colour; None for what the dataset has.
-        captioned: Whether to keep captions; pictures without one are then left out.
+        captioned: Whether to keep captions; pictures without one, or with a blank one, are then left out.
         part: Which of the pictures, and the shape to bring them to; all, as squares, if left out.
         shard_bytes: Bytes in each file but the last.
 
@@ -126,7 +126,7 @@ def write_pixels(
     with folder_atomic(out) as folder, ExitStack() as files:
         written: dict[str, HashedFile] = {}
         for pixels, label, text in decoded(dataset, split, options, depth, part or (high, wide)):
-            if pixels is None or (captioned and not text):
+            if pixels is None or (captioned and not (text or "").strip()):
                 left_out += 1
                 continue
             name = f"pixels-{rows // shard_rows:05}.bin"

@@ -140,9 +140,12 @@ def told_rows(model: Model[Any], parts: Sequence[PixelShards], wanted: Callable[
 
 
 def pixels_of(model: Model[Any], dataset: Dataset, split: str, *, captioned: bool, say: Say) -> PixelShards:
-    """A split at the size that the model sees."""
+    """A split at the size that the model sees; where no picture is that large, at that of the smallest."""
     vision: Any = model.config.vision  # pyright: ignore[reportAttributeAccessIssue]: of a CLIP
-    return kept_pixels(dataset, split, vision.image_size, vision.num_channels, captioned=captioned, say=say)
+    facts, side = dataset.manifest.pictures, vision.image_size
+    if facts is not None and min(facts.largest) < side and dataset.manifest.options.pictures.fit == "crop":
+        side = min(facts.smallest)  # `seen` enlarges them
+    return kept_pixels(dataset, split, side, vision.num_channels, captioned=captioned, say=say)
 
 
 @torch.inference_mode()

@@ -195,8 +195,8 @@ def rows_of_pictures(recipe: Recipe, model: Model[Any], net: Any, workspace: Wor
         encode, size, channels = None if text is None else text.rows, net.sample_size, net.in_channels
         least = recipe.train.batch_size
         return captioned_rows(
-            data, encode, size, channels, codec=codec, text=text, net=net, least=least, seed=seed,
-            workspace=workspace, say=say,
+            data, encode, size, channels, codec=codec, text=text, refuse=None if text is None else text.ids, net=net,
+            least=least, seed=seed, workspace=workspace, say=say,
         )  # fmt: skip
     if codec is not None:
         return latent_rows(data, codec, net, seed=seed, workspace=workspace, say=say)
@@ -223,7 +223,9 @@ def captioned(
         found = captions_of(data, seed=recipe.seed, workspace=workspace, say=say)
         codec = train_captions(found, text.vocab_size, text.max_position_embeddings)
     seed, size, channels = recipe.seed, vision.image_size, vision.num_channels
-    rows = captioned_rows(data, codec.rows, size, channels, seed=seed, workspace=workspace, say=say)
+    rows = captioned_rows(
+        data, codec.rows, size, channels, refuse=codec.ids, seed=seed, workspace=workspace, say=say
+    )  # fmt: skip
     together = recipe.train.batch_size  # out of more, it is harder to find what belongs together
     judge = validation(objective, rows.valid, rows=recipe.watch.validate_rows, at_once=together, seed=seed, run=run)
     model = replace(model, parts={**model.parts, "codec": codec}, generation={**model.generation, **recipe.sample})

@@ -1,5 +1,6 @@
 """Pictures with what is said of them as rows: a recipe's dataset of captions, or scenes of the emoji of its sources."""
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import chain
@@ -48,6 +49,7 @@ def captioned_rows(
     *,
     codec: Any = None,
     text: TextEncoder | None = None,
+    refuse: Encode | None = None,
     net: object = None,
     least: int = 1,
     seed: int,
@@ -63,6 +65,7 @@ def captioned_rows(
         channels: Of the net's pictures, or of its latents.
         codec: What makes pictures small, for a net that learns latents; None for pixels.
         text: What reads the captions, where it is frozen: those of a dataset are then read once, and kept.
+        refuse: As `encode`, but for captions that a person wrote: those of a dataset that it refuses are counted.
         net: The config of the net, which says what shapes it can learn where the data ask for several.
         least: Pictures that each of several shapes must have: as many as a batch.
         seed: Of the order of rows, and of how they vary; or of the scenes.
@@ -82,7 +85,7 @@ def captioned_rows(
         rows = scene_rows(data, encode, size, channels, codec=codec, seed=seed, say=say)
     else:
         rows = dataset_rows(
-            data, encode, shapes or size, channels, codec=codec, text=text, least=least, seed=seed,
+            data, encode, shapes or size, channels, codec=codec, text=text, refuse=refuse, least=least, seed=seed,
             workspace=workspace, say=say,
         )  # fmt: skip
     return replace(rows, identity={**rows.identity, "text": text.hash()}) if text is not None else rows
@@ -111,6 +114,7 @@ def dataset_rows(
     *,
     codec: LatentCodec | None,
     text: TextEncoder | None,
+    refuse: Encode | None,
     least: int,
     seed: int,
     workspace: Workspace,
@@ -146,6 +150,9 @@ def dataset_rows(
     left_out = f"; {without:,} have no caption or not the size" if without else ""
     said = ", ".join(shown) if len(shown) == 1 else ", ".join(f"{name} ({rows:,})" for name, rows in shown.items())
     say(f"{count['train']:,} captioned pictures of {said} to train on; {count['valid']:,} to validate{left_out}")
+    if refuse is not None:
+        for what, refused in refusals([text for each in train for text in each.captions], refuse).items():
+            say(f"{refused:,} of {count['train']:,} captions: {what}; they are learned as far as they are read")
     return ImageRows(
         train=rows["train"],
         valid=rows["valid"],
@@ -156,6 +163,20 @@ def dataset_rows(
             "pictures": {**count, "size": size if isinstance(size, int) else shown, "train_hash": hashed},
         },
     )
+
+
+def refusals(captions: Sequence[str], refuse: Encode) -> Counter[str]:
+    """How many captions would be refused if a person wrote them, by what is wrong with them."""
+    found: Counter[str] = Counter()
+    try:
+        refuse(captions)
+    except InputError:  # of all together it says only the first
+        for caption, times in Counter(captions).items():
+            try:
+                refuse([caption])
+            except InputError as fault:
+                found[fault.what] += times
+    return found
 
 
 def in_shapes(
