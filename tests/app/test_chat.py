@@ -6,12 +6,16 @@ import subprocess
 import sys
 
 import pytest
+import torch
 
 from makar.app import api, chat
 from makar.app.chat import COMMANDS, Talk, begin, converse, entries, fitting
 from makar.codecs.chat import TEMPLATE
 from makar.core.errors import InputError, ModelError, RecipeError
 from makar.core.nouns import Chunk, Model
+from makar.engine.adapters import save_adapter
+from makar.nets.lora import adapter_parameters, attach
+from makar.nets.lora_config import LoraConfig
 
 
 @pytest.fixture
@@ -54,6 +58,27 @@ def saved(path):
 )
 def test_lines_become_what_is_said(typed, said):
     assert list(entries(typed)) == said
+
+
+def test_adapters_take_turns_in_a_conversation(workspace, pipe):
+    opened = api.load("first")
+    attach(opened.net, opened.family.blocks(opened.net), LoraConfig(rank=2))
+    with torch.no_grad():
+        for parameter in adapter_parameters(opened.net, "default").values():
+            parameter.fill_(0.3)
+    (workspace / "poet").mkdir()
+    save_adapter(opened, workspace / "poet", workspace / "runs" / "first" / "model")
+    plain = pipe("hi\n", "--seed", "1").out
+    first, last = (pipe("hi\n", "--seed", seed, "--adapter", "poet").out for seed in ("0", "2"))
+    assert pipe("hi\n", "--seed", "1", "--adapter", "poet").out != plain
+    lines = "/adapter\nhi\n/adapter base\n/retry\n/adapter\n/adapter poet\n/retry\n"
+    turns = pipe(lines, "--adapter", "poet", "--adapter", "other=poet")
+    assert turns.out == first + plain + last, "the same message, asked again with the next seed"
+    said = [line for line in turns.err.splitlines() if line.split()[0] in ("base", "poet", "other")]
+    assert said == ["base", "poet", "other (answers)", "base (answers)", "poet", "other"]
+    assert "[base answers from here on]" in turns.err
+    err = pipe("/adapter peot\n", "--adapter", "poet", code=2).err
+    assert "the model has no such adapter (got 'peot'); did you mean 'poet'" in err
 
 
 def test_a_pipe_is_answered_line_by_line(workspace, pipe):

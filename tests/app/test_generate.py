@@ -2,6 +2,7 @@
 
 import io
 import json
+import shutil
 from dataclasses import replace
 
 import pytest
@@ -143,6 +144,35 @@ def test_an_adapter_speaks_from_its_folder_and_over_its_base(poet, call):
     assert f"the{api.generate(opened, 'the', adapter='base')[0].data}\n" == call("generate", "first", "the").out
     inspected = api.inspect(poet)
     assert (inspected.kind, inspected.intact) == ("adapter", True)
+
+
+def test_several_adapters_answer_one_after_the_other(poet, workspace, call):
+    """The same weights twice under two names, and the poet again by its folder's name."""
+    shutil.copytree(poet, workspace / "critic")
+    alone = call("generate", "first", "the", "--adapter", "poet").out.removesuffix("\n")
+    words = ("generate", "first", "the", "--adapter", "one=poet", "--adapter", "critic")
+    assert call(*words).out == f"[one] {alone}\n---\n[critic] {alone}\n"
+    call(*words, "--out", "both.txt")
+    assert (workspace / "both.txt").read_text() == f"[one] {alone}\n---\n[critic] {alone}\n"
+    rows = json.loads(call(*words, "--count", "2", "--json").out)["answers"]
+    assert [(row["adapter"], row["seed"]) for row in rows] == [("one", 0), ("one", 1), ("critic", 0), ("critic", 1)]
+    assert [row["prompt"] + row["text"] for row in rows[::2]] == [alone, alone]
+    assert rows[1]["text"] != rows[0]["text"]
+    err = call("generate", "first", "the", "--adapter", "poet", "--adapter", "./poet", code=2).err
+    assert "two adapters of one name (got 'poet'); name one of them otherwise: --adapter OTHER=./poet" in err
+    assert "cannot be the name" in call("generate", "first", "the", "--adapter", "base=poet", code=2).err
+
+
+def test_adapters_that_differ_answer_as_they_do_alone(poet, workspace, call):
+    attached = {"one": "poet", "two": "poet"}
+    opened = api.load("first", attached)
+    with torch.no_grad():
+        for parameter in adapter_parameters(opened.net, "two").values():
+            parameter.mul_(-1)
+    both = api.generate(opened, ["the", "moon"], adapter=["one", "two", "base"])
+    alone = [api.generate(opened, text, adapter=name)[0] for text in ("the", "moon") for name in (*attached, "base")]
+    assert [answer.data for answer in both] == [answer.data for answer in alone]
+    assert both[0].data != both[2].data
 
 
 def test_an_adapter_that_does_not_fit_is_one_line(poet, workspace, call):

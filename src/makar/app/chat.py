@@ -26,6 +26,7 @@ from makar.core.say import Say
 from makar.data.chats import Unfit, as_line, messages_of
 from makar.data.talks import picture_of
 from makar.engine.run import Engine
+from makar.nets.lora import BASE, active, adapters_of, check_name
 from makar.recipes.load import toml_value
 
 BLOCK = '"""'
@@ -45,6 +46,7 @@ class Talk:
         shown: Files of pictures that go with what is said next.
         seed: Of the next answer.
         settings: What was set of the family's settings; the model's own defaults for the others.
+        adapter: Which of the model's adapters answers; the one that is on if None.
         strict: A fault ends it, and so does Ctrl-C; else a fault is said, and Ctrl-C ends an answer where it stands.
     """
 
@@ -53,6 +55,7 @@ class Talk:
     shown: tuple[str, ...] = ()
     seed: int = 0
     settings: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    adapter: str | None = None
     strict: bool = False
 
 
@@ -128,7 +131,7 @@ def answer(talk: Talk, show: Say, say: Say) -> Talk:
     tokens, start = 0, time.perf_counter()
     stopped = False
     try:
-        for chunk in Engine(talk.model).stream([Request(messages, talk.seed, chosen(talk))]):
+        for chunk in Engine(talk.model).stream([Request(messages, talk.seed, chosen(talk), talk.adapter)]):
             pieces.append(chunk.data or "")
             tokens += len(chunk.info.get("ids", ()))
             show(pieces[-1])
@@ -289,6 +292,19 @@ def put(talk: Talk, rest: str, show: Say, say: Say) -> Talk:  # noqa: ARG001
     return changed
 
 
+def switch(talk: Talk, rest: str, show: Say, say: Say) -> Talk:  # noqa: ARG001
+    """Let another adapter answer; without a name, say which there are."""
+    net = talk.model.net
+    if not rest:
+        now = talk.adapter or active(net) or BASE
+        for name in (BASE, *adapters_of(net)):
+            say(f"{name} (answers)" if name == now else name)
+        return talk
+    check_name(net, rest)
+    say(f"[{rest} answers from here on]")
+    return replace(talk, adapter=rest)
+
+
 def explain(talk: Talk, rest: str, show: Say, say: Say) -> Talk:  # noqa: ARG001
     """Say which commands there are."""
     for word, (_, arguments, what) in COMMANDS.items():
@@ -303,6 +319,7 @@ COMMANDS: Mapping[str, tuple[Callable[[Talk, str, Say, Say], Talk], str, str]] =
     "/retry": (retry, "", "answer once more, with the next seed"),
     "/seed": (seed, "NUMBER", "set the seed of the answers that follow"),
     "/set": (put, "[NAME VALUE]", "change a setting such as temperature, or show all"),
+    "/adapter": (switch, "[NAME]", "let this adapter answer, or base; or say which there are"),
     "/image": (image, "FILE", "show a picture with what is said next"),
     "/save": (save, "FILE", "keep the conversation"),
     "/load": (load, "FILE", "go on with a kept one"),

@@ -30,6 +30,9 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress on stderr.")]
 Recipe = Annotated[str, typer.Argument(metavar="RECIPE", help="A recipe file, or the name of a shipped one.")]
 Sets = Annotated[list[str] | None, typer.Option("--set", metavar="A.B=C", help="Change a field; may be repeated.")]
+Adapters = Annotated[
+    list[str] | None, typer.Option("--adapter", metavar="[NAME=]DIR", help="Attach this adapter; repeatable.")
+]
 ModelName = Annotated[str, typer.Argument(metavar="MODEL", help="A run, a model folder, or a known name: smollm2.")]
 
 
@@ -135,7 +138,7 @@ def generate(
     ] = None,
     count: Annotated[int, typer.Option(min=1, help="Answers to each prompt.")] = 1,
     seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same answers.")] = 0,
-    adapter: Annotated[str | None, typer.Option(metavar="DIR", help="Attach this adapter to the model.")] = None,
+    adapters: Adapters = None,
     suffix: Annotated[
         str | None, typer.Option(metavar="TEXT", help="Fill the gap between PROMPT and this; see data.fim_rate.")
     ] = None,
@@ -148,12 +151,12 @@ def generate(
     ] = None,
     mask: Annotated[Path | None, typer.Option(metavar="FILE", help="White where it is made anew.")] = None,
     control: Annotated[Path | None, typer.Option(metavar="FILE", help="Edges to follow, white on black.")] = None,
-    edit: Annotated[
-        list[str] | None, typer.Option(metavar="+NAME", help="Go along a direction: +NAME, -NAME=1.5; repeatable.")
-    ] = None,
     enlarge: Annotated[Path | None, typer.Option(metavar="FILE", help="A small picture to make large.")] = None,
     outpaint: Annotated[
         str | None, typer.Option(metavar="L,T,R,B", help="With --image: paint so many pixels beyond its sides.")
+    ] = None,
+    edit: Annotated[
+        list[str] | None, typer.Option(metavar="+NAME", help="Go along a direction: +NAME, -NAME=1.5; repeatable.")
     ] = None,
     prompts: Annotated[
         Path | None, typer.Option("--from", metavar="FILE", help="One prompt a line; or a PNG to make again.")
@@ -199,12 +202,17 @@ def generate(
     settings: dict[str, Any] = terminal.settings(sets or ())
     settings |= {name: value for name, value in given.items() if value is not None}
     asked = terminal.prompts(prompt, prompts)
-    opened = api.load(model, {"adapter": adapter} if adapter else None, say=terminal.say(quiet=False))
+    attached = terminal.adapters(adapters or ())
+    opened = api.load(model, attached, say=terminal.say(quiet=False))
     if opened.family.name == "clip":
         raise InputError("this model finds pictures and makes none", where=model, fix="look for them with makar search")
     if suffix is not None and (image or api.makes_pictures(opened)):
         raise InputError("a suffix belongs to a text with a gap", where="--suffix", value=suffix, fix="leave it out")
+    names = list(attached) if len(attached) > 1 else []
     if api.makes_pictures(opened):
+        if names:
+            fix = "name one at a time"
+            raise InputError("several adapters answer only in words", where="--adapter", value=names, fix=fix)
         files = pictures.draw(
             opened, asked, count=count, seed=seed, out=out, images=image or (), mask=mask, control=control,
             enlarge=enlarge, outpaint=outpaint, edits=edit or (), settings=settings, name=model,
@@ -220,12 +228,20 @@ def generate(
     asked = [each or "" for each in asked]
     before = asked if plain or not api.answers_questions(opened) else [""] * len(asked)
     gaps = asked if suffix is None else [{"prefix": text, "suffix": suffix} for text in asked]
+    wanted: dict[str, Any] = {
+        "images": seen,
+        "count": count,
+        "seed": seed,
+        "plain": plain,
+        "adapter": names or None,
+        **settings,
+    }
+    after, shown = suffix or "", [f"[{name}] {text}" for text in before for name in names] or before
     if json or out is not None:
-        answers = api.generate(opened, gaps, images=seen, count=count, seed=seed, plain=plain, **settings)
-        terminal.deliver(answers, asked if json else before, count, seed, out, after=suffix or "", as_json=json)
+        answers, told = api.generate(opened, gaps, **wanted), asked if json else shown
+        terminal.deliver(answers, told, count, seed, out, after=after, adapters=names, as_json=json)
     else:
-        chunks = api.stream(opened, gaps, images=seen, count=count, seed=seed, plain=plain, **settings)
-        terminal.write(chunks, before, count, suffix or "")
+        terminal.write(api.stream(opened, gaps, **wanted), shown, count, after)
 
 
 @app.command()
@@ -236,7 +252,7 @@ def chat(
     ] = None,
     system: Annotated[str | None, typer.Option(metavar="TEXT", help="What the model is told first.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same answers.")] = 0,
-    adapter: Annotated[str | None, typer.Option(metavar="DIR", help="Attach this adapter to the model.")] = None,
+    adapters: Adapters = None,
     sets: Annotated[list[str] | None, typer.Option("--set", metavar="A=B", help="temperature=0.2; repeatable.")] = None,
     quiet: Quiet = False,
 ) -> None:
@@ -245,7 +261,8 @@ def chat(
 
     settings = terminal.settings(sets or ())
     say = terminal.say(quiet=quiet)
-    api.talk(model, adapter=adapter, system=system, images=image or (), seed=seed, say=say, **settings)
+    attached = terminal.adapters(adapters or ())
+    api.talk(model, adapters=attached, system=system, images=image or (), seed=seed, say=say, **settings)
 
 
 @app.command()

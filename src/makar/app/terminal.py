@@ -152,6 +152,24 @@ def plain(value: Any) -> Any:
     return value if isinstance(value, str | int | float | bool | None) else str(value)
 
 
+def adapters(words: Sequence[str]) -> dict[str, str]:
+    """Adapters by the names that they are asked for by: "NAME=DIR", or a folder, which bears its own name.
+
+    Raises:
+        InputError: Two of one name.
+    """
+    found: dict[str, str] = {}
+    for word in words:
+        name, named, place = word.partition("=")
+        if not named or Path(word).exists():
+            name, place = re.sub("[^A-Za-z0-9_-]", "-", Path(word).resolve().name), word
+        if name in found:
+            fix = f"name one of them otherwise: --adapter OTHER={place}"
+            raise InputError("two adapters of one name", where="--adapter", value=name, fix=fix)
+        found[name] = place
+    return found
+
+
 # Answers ----------------------------------------------------------------------------------------------------
 
 
@@ -246,21 +264,25 @@ def deliver(
     out: Path | None,
     *,
     after: str = "",
+    adapters: Sequence[str] = (),
     as_json: bool,
 ) -> None:
     """Write whole answers to a file or to stdout.
 
     Args:
-        answers: From `api.generate`; answer r continues `asked[r // count]` and was made with seed + r % count.
-        asked: The prompts.
+        answers: From `api.generate`; answer r was made with seed + r % count.
+        asked: The prompts, each for all adapters or for one after the other.
         count: Answers to each prompt.
         seed: Of the first answer to each.
         out: A file, whole or absent; stdout if None.
         after: What follows each answer in the text.
+        adapters: Which answer in turn, where there are several.
         as_json: One document with all that is known of each answer.
     """
+    each = len(answers) // len(asked)
     rows = [
-        {"prompt": asked[r // count], "text": a.data, "seed": seed + r % count, "reason": a.reason, **a.info}
+        {"prompt": asked[r // each], "text": a.data, "seed": seed + r % count, "reason": a.reason, **a.info}
+        | ({"adapter": adapters[r // count % len(adapters)]} if adapters else {})
         for r, a in enumerate(answers)
     ]
     if as_json:

@@ -96,7 +96,7 @@ def generate(
     count: int = 1,
     seed: int = 0,
     plain: bool = False,
-    adapter: str | None = None,
+    adapter: str | Sequence[str] | None = None,
     say: Say = silent,
     **settings: Any,
 ) -> "list[Answer]":
@@ -111,7 +111,8 @@ def generate(
         count: Answers to each prompt.
         seed: Answer k to a prompt is made with seed + k.
         plain: Continue the prompt, whatever the model was trained on.
-        adapter: Which of an open model's adapters answers, by name; "base" for none.
+        adapter: Which of an open model's adapters answers, by name; "base" for none. Several answer one after the
+            other, each with `count` answers to each prompt.
         say: Takes a line on a model that is fetched.
         settings: Fields of the family's settings, such as temperature=0.7; the model's own defaults for the others.
 
@@ -138,7 +139,7 @@ def stream(
     count: int = 1,
     seed: int = 0,
     plain: bool = False,
-    adapter: str | None = None,
+    adapter: str | Sequence[str] | None = None,
     say: Say = silent,
     **settings: Any,
 ) -> "Iterator[Chunk]":
@@ -160,7 +161,7 @@ def requests(
     images: Sequence[Any] = (),
     settings: dict[str, Any],
     plain: bool = False,
-    adapter: str | None = None,
+    adapter: str | Sequence[str] | None = None,
 ) -> "list[Request]":
     """One request for each answer."""
     from makar.core.config import parse
@@ -181,7 +182,8 @@ def requests(
             fix = "leave the suffix out, or continue plainly: --plain"
             raise InputError("a model of conversations is asked, and fills no gap", fix=fix)
         asked = [[{"role": "user", "content": text}] if text else None for text in prompts]
-    return [Request(each, seed + k, chosen, adapter) for each in asked for k in range(count)]
+    names = [adapter] if adapter is None or isinstance(adapter, str) else adapter
+    return [Request(each, seed + k, chosen, name) for each in asked for name in names for k in range(count)]
 
 
 def chat(
@@ -210,7 +212,7 @@ def chat(
 def talk(
     model: "str | Path | Model[Any]",
     *,
-    adapter: str | Path | None = None,
+    adapters: Mapping[str, str | Path] | None = None,
     system: str | None = None,
     images: Sequence[str | Path] = (),
     seed: int = 0,
@@ -221,7 +223,7 @@ def talk(
 
     Args:
         model: As `load` takes it.
-        adapter: An adapter to attach to it.
+        adapters: Adapters to attach to it, as `load` takes them; `/adapter NAME` says which one answers.
         system: What the model is told first.
         images: Files of pictures that are shown with what is said first.
         seed: The same seed gives the same answers.
@@ -233,7 +235,7 @@ def talk(
     """
     from makar.app.chat import talk as work
 
-    opened = load(model, {"adapter": adapter} if adapter else None, say=say)
+    opened = load(model, adapters, say=say)
     work(opened, system=system, images=images, seed=seed, settings=settings, say=say)
 
 
