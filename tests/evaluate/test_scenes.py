@@ -151,7 +151,8 @@ def test_a_model_that_draws_what_is_asked_is_right_throughout(seeing, sprites, t
     assert report.value("scenes", "pictures", "mission") == 4
     assert report.value("judge", "all", "right") == 1
     assert report.value("judge", "all", "passes another") == 0
-    assert report.value("copies", "pictures", "seen") == 6
+    for whose in ("seen", "unseen triples", "unseen pairs", "fresh scenes"):
+        assert report.value("copies", "pictures", whose) == 6
     write_report(report, tmp_path, "evaluation-scenes")
     assert (tmp_path / "evaluation-mission.png").is_file()
 
@@ -169,13 +170,19 @@ def test_pictures_of_the_training_stream_are_found_to_be_copies(sprites, monkeyp
     def rows(stream):
         return torch.from_numpy(np.stack([stream.row(place)[0] for place in range(30)]))
 
-    copied = copies_section(rows(training), rows(others), training).figures
+    copied = copies_section({"seen": rows(training)}, rows(others), training, 600).figures
+    assert copied["learned"].values == {"looked among": 60, "learned from": 600}
     assert copied["as_near_as_copies"].values["seen"] == 1
     assert copied["nearer"].values["seen"] == 1
     assert copied["median"].values["seen"] == 0
-    fresh = copies_section(rows(Scenes(sprites, 32, seed=3)), rows(others), training).figures
+    made = {"seen": rows(Scenes(sprites, 32, seed=3)), "unseen triples": rows(training)}
+    fresh = copies_section(made, rows(others), training, 30).figures
     assert fresh["as_near_as_copies"].values["seen"] < 0.2
+    assert fresh["as_near_as_copies"].values["unseen triples"] == 1
     assert 0.2 < fresh["nearer"].values["seen"] < 0.8
+    siblings = Scenes(sprites, 32, seed=1, siblings=3)
+    assert copies_section({"seen": rows(siblings)}, rows(others), siblings, 30).figures["median"].values["seen"] == 0
+    assert copies_section({"seen": rows(siblings)}, rows(others), training, 30).figures["median"].values["seen"] > 0
 
 
 def test_what_makes_no_pictures_of_texts_is_refused():

@@ -68,6 +68,8 @@ class EvaluateOptions(Config):
         generation: Settings of the family's sampler, over the model's own defaults.
         seed: Sample k is written with seed + k.
         training_seed: Of the recipe of a model of scenes: it says which ones were learned from, for "scenes".
+        training_rows: How many scenes that recipe learned from; None where that is not known.
+        siblings: Of that recipe: how many scenes in a row differ in one attribute each.
         training: The dataset that a CLIP was trained on: what no text of it named is measured apart too.
         window: Words in the shortest run that counts as copied.
         reference: The folder of the model that "pairs" compares with, or of the CLIP that judges for "fit".
@@ -86,6 +88,8 @@ class EvaluateOptions(Config):
     generation: dict[str, Any] = {}
     seed: int = 0
     training_seed: int = 0
+    training_rows: int | None = Field(default=None, ge=1)
+    siblings: int = Field(default=1, ge=1)
     training: Path | None = None
     window: int = Field(default=8, ge=2)
     reference: Path | None = None

@@ -1,6 +1,6 @@
 """What a model makes of requests for scenes, some of combinations that it never saw, as a judge sees it."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -37,8 +37,8 @@ SAMPLES = 400
 PROMPT, SEEDS = "A cat wearing sunglasses in space", 64
 """A request that no model has seen the like of, and how often it is made."""
 
-LOOKED_AMONG, BLOCK = 50_000, 2500
-"""Training pictures that copies are looked for among, and how many at once."""
+LOOKED_AMONG, BLOCK = 100_000, 2500
+"""Training pictures that copies are looked for among, at most, and how many at once."""
 
 COPY = 0.01
 """A picture counts as a copy where it is nearer to a training picture than this share of fresh scenes are."""
@@ -141,11 +141,12 @@ def evaluate_scenes(model: Model[Any], options: EvaluateOptions, *, name: str, s
     seeing = FeatureNetwork("FD-scenes", "the judge of scenes", judge.net.features)
     distances = {whose: distance(seeing, rows[whose], asked[whose], sprites) for whose in COLUMNS.values()}
     say("trying the judge itself, and looking for copies")
-    training = Scenes(sprites, size, scene_seed(options.training_seed, "train"))
+    learned = options.training_rows or LOOKED_AMONG
+    training = Scenes(sprites, size, scene_seed(options.training_seed, "train"), siblings=options.siblings)
     sections = {
         "scenes": judged_section(verdicts, wanted, distances),
         "judge": reliability_section(judge, sprites, size),
-        "copies": copies_section(made["seen"], fresh, training),
+        "copies": copies_section({whose: made[whose] for whose in COLUMNS.values()}, fresh, training, learned),
     }
     sheets = {whose.replace(" ", "-"): sheet(list(pictures[:64].split(SHOWN))) for whose, pictures in rows.items()}
     return Report(
@@ -232,17 +233,28 @@ def error_of(right: Tensor) -> float:
 
 
 def copies_section(
-    made: UInt8[Tensor, "rows 3 size size"], fresh: UInt8[Tensor, "rows 3 size size"], training: Scenes
+    made: Mapping[str, UInt8[Tensor, "_ 3 size size"]],
+    fresh: UInt8[Tensor, "rows 3 size size"],
+    training: Scenes,
+    learned: int,
 ) -> Section:
-    """How near what is made lies to training pictures, beside fresh scenes, which are no copies."""
-    found = nearest(torch.cat((flat(made), flat(fresh))), blocks(training))
-    ours, theirs = found.distance[: len(made)], found.distance[len(made) :]
+    """How near what is made lies to training pictures, beside fresh scenes, which are no copies.
+
+    Args:
+        made: By whose requests they are of.
+        fresh: Scenes that nobody learned from.
+        training: What was learned from, from its beginning.
+        learned: How many of these.
+    """
+    count, rows = min(learned, LOOKED_AMONG), {**made, "fresh scenes": fresh}
+    found = nearest(torch.cat([flat(pictures) for pictures in rows.values()]), blocks(training, count))
+    columns = dict(zip(rows, found.distance.split([len(pictures) for pictures in rows.values()]), strict=True))
+    theirs = columns["fresh scenes"]
     limit = theirs.quantile(COPY)
-    columns = {"seen": ours, "fresh scenes": theirs}
     near = {whose: (each < limit) for whose, each in columns.items()}
     return Section(
         "Copies of training pictures",
-        f"Each picture's nearest neighbour among {LOOKED_AMONG:,} training pictures, by pixels (levels of 255, root of "
+        f"Each picture's nearest neighbour among {count:,} training pictures, by pixels (levels of 255, root of "
         f"the mean square). As near as a copy is what {COPY:.0%} of fresh scenes are: nearer than {float(limit):.2f}.",
         {
             "as_near_as_copies": Figure(
@@ -251,11 +263,15 @@ def copies_section(
             "as_near_error": Figure("its standard error", {whose: error_of(each) for whose, each in near.items()}, "%"),
             "nearer": Figure(
                 "how often a picture is nearer to a training picture than a fresh scene is",
-                {"seen": share_nearer(ours, theirs), "fresh scenes": 0.5},
+                {**{whose: share_nearer(columns[whose], theirs) for whose in made}, "fresh scenes": 0.5},
                 "%",
             ),
             "median": Figure("median distance", {whose: float(each.median()) for whose, each in columns.items()}),
             "pictures": Figure("looked for", {whose: len(each) for whose, each in columns.items()}),
+            "learned": Figure(
+                "training pictures; the first of them are looked among",
+                {"looked among": count, "learned from": learned},
+            ),
         },
     )
 
@@ -265,7 +281,8 @@ def flat(pixels: UInt8[Tensor, "rows 3 size size"]) -> Float[Tensor, "rows value
     return pixels.flatten(1).float()
 
 
-def blocks(training: Scenes) -> Iterator[Float[Tensor, "rows values"]]:
-    """Training pictures, some at a time."""
-    for begin in range(0, LOOKED_AMONG, BLOCK):
-        yield flat(torch.from_numpy(np.stack([training.row(begin + k)[0] for k in range(BLOCK)])))
+def blocks(training: Scenes, count: int) -> Iterator[Float[Tensor, "rows values"]]:
+    """The first training pictures, some at a time."""
+    for begin in range(0, count, BLOCK):
+        rows = range(begin, min(begin + BLOCK, count))
+        yield flat(torch.from_numpy(np.stack([training.row(row)[0] for row in rows])))

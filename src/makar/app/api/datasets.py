@@ -51,6 +51,9 @@ def evaluate(model: str | Path, data: str | Path | None = None, *, say: Say = si
     if (home / "recipe.toml").is_file():
         recipe = read_toml(home / "recipe.toml")
         said: dict[str, Any] = {"training_seed": recipe.get("seed", 0)}
+        if recipe.get("data", {}).get("rows") == "scenes" and "steps" in recipe.get("train", {}):
+            said |= {"training_rows": recipe["train"]["steps"] * recipe["train"]["batch_size"]}
+            said |= {"siblings": recipe["data"].get("siblings", 1)}
         if recipe.get("data", {}).get("rows") in ("scenes", "scene-talks"):
             said |= {"suites": ("scenes",)} if data is None and not chosen.suites else {}
         elif recipe.get("model", {}).get("family") == "clip" and data is not None:
