@@ -98,7 +98,7 @@ def test_verse_is_spoilt_in_two_ways():
 def test_pairs_and_conversations_are_no_one_dataset():
     with pytest.raises(ValueError, match="ask for one kind"):
         CollectOptions(ask=("topic", "disorder"))
-    assert CollectOptions(ask=("disorder", "line_disorder")).ask
+    assert CollectOptions(ask=("disorder", "echo")).ask
 
 
 SOURCE = '''"""Things about shapes, gathered for tests."""

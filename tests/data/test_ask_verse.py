@@ -1,6 +1,5 @@
-"""Verse whose lines are in disorder: each line is whole, and none follows the one that it followed."""
+"""Verse in which a line is said again: all lines but one are its own, and that one is another of its own."""
 
-from itertools import pairwise
 from random import Random
 
 import pytest
@@ -8,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from makar.data.ask_text import count_words
-from makar.data.ask_verse import ask_line_disorder, between
+from makar.data.ask_verse import ask_echo, echoed
 from makar.data.document import Document
 
 POEM = """The moon is high and the night is long,
@@ -21,30 +20,36 @@ And sleep till all is bright."""
 
 
 @given(st.integers(4, 16), st.integers(0, 999), st.sets(st.integers(1, 15)))
-def test_lines_are_whole_and_none_follows_the_one_that_it_followed(count, seed, stanzas):
+def test_one_line_is_the_one_two_before_it(count, seed, stanzas):
     lines = [f"line {k}" for k in range(count)]
     parted = [each for k, line in enumerate(lines) for each in (["", line] if k in stanzas else [line])]
-    found = between(parted, Random(seed))
-    assert [not line for line in found] == [not line for line in parted], "stanzas are parted where they were"
-    found = [line for line in found if line]
-    assert sorted(found) == sorted(lines)
-    assert (found[0], found[-1]) == (lines[0], lines[-1])
-    assert not {*pairwise(found)} & {*pairwise(lines)}
+    made = echoed(parted, Random(seed))
+    assert [not line for line in made] == [not line for line in parted], "stanzas are parted where they were"
+    found = [line for line in made if line]
+    (place,) = [k for k, line in enumerate(lines) if found[k] != line]
+    assert found[place] == lines[place - 2]
+    assert 2 <= place < count - 1, "the first two and the last stay"
 
 
 @pytest.mark.parametrize("lines", [[], ["a"], ["a", "b"], ["a", "b", "c"], ["a", "", "b", "c"]])
 def test_too_few_lines_stay_as_they_are(lines):
-    assert between(lines, Random(0)) == lines
+    assert echoed(lines, Random(0)) == lines
 
 
-def test_a_poem_is_preferred_to_its_lines_in_disorder():
+def test_a_poem_is_preferred_to_one_that_says_a_line_again():
     words = count_words([POEM, "The king of the land is dead.\nWe go.", "A rose is a rose."] * 3)
     poems = [Document(POEM, f"book#{number}/1", "book", "source") for number in range(9)]
-    (first, *_), *others = made = [list(ask_line_disorder(poem, words)) for poem in poems]
-    assert first["chosen"][0]["content"] == POEM
-    assert "the moon" in first["prompt"][0]["content"]
-    spoilt = first["rejected"][0]["content"]
-    assert sorted(spoilt.split("\n")) == sorted(POEM.split("\n"))
-    assert spoilt != POEM
-    assert {pair["rejected"][0]["content"] for (pair,) in others} != {spoilt}, "each poem in a way of its own"
-    assert made == [list(ask_line_disorder(poem, words)) for poem in poems]
+    made = [pair for poem in poems for pair in ask_echo(poem, words)]
+    assert len(made) == 9
+    assert {pair["chosen"][0]["content"] for pair in made} == {POEM}
+    assert "the moon" in made[0]["prompt"][0]["content"]
+    spoilt = [pair["rejected"][0]["content"] for pair in made]
+    assert POEM not in spoilt
+    assert len({*spoilt}) == 3, "any of the lines between, by the poem's name"
+    assert made == [pair for poem in poems for pair in ask_echo(poem, words)]
+
+
+def test_a_refrain_is_no_fault():
+    poem = "The moon, the moon.\nI sing.\nThe moon, the moon.\nThe moon is all."
+    words = count_words([poem, "The king of the land is dead.\nWe go.", "A rose is a rose."] * 3)
+    assert not list(ask_echo(Document(poem, "book#1/1", "book", "source"), words))

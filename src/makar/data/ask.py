@@ -10,7 +10,7 @@ from typing import Literal, NamedTuple
 from makar.data.ask_code import ask_definition, ask_docstring, ask_function
 from makar.data.ask_terms import ask_term
 from makar.data.ask_text import Record, Words, ask_summary, ask_topic
-from makar.data.ask_verse import ask_disorder, ask_line_disorder
+from makar.data.ask_verse import ask_disorder, ask_echo
 from makar.data.document import Document, Fault, size
 
 
@@ -45,10 +45,10 @@ RULES: Mapping[str, Rule] = {
     "disorder": Rule(
         ask_disorder, "preference", "a poem's beginning is preferred to the same with words inside or at ends exchanged"
     ),
-    "line_disorder": Rule(
-        ask_line_disorder,
+    "echo": Rule(
+        ask_echo,
         "preference",
-        "a poem's beginning is preferred to the same with whole lines between the first and the last exchanged",
+        "a poem's beginning is preferred to the same with one line given up for the one two before it, said again",
     ),
 }
 """The rules by the names that a recipe gives them, each with what the data card says of it."""

@@ -1,8 +1,7 @@
-"""Pairs of real verse and the same verse in disorder: the same words, the same marks, no sense or no rhyme."""
+"""Pairs of real verse and the same verse spoilt: its words in disorder, or a line said twice."""
 
 import re
 from collections.abc import Callable, Iterator, Sequence
-from itertools import pairwise
 from random import Random
 
 from makar.core.keys import key_of
@@ -17,13 +16,12 @@ def ask_disorder(document: Document, words: Words) -> Iterator[Record]:
     return preferred(document, words, lambda lines, draw: draw.choice((inside, at_ends))(lines, draw))
 
 
-def ask_line_disorder(document: Document, words: Words) -> Iterator[Record]:
-    """A poem's beginning, preferred to the same with whole lines in disorder.
+def ask_echo(document: Document, words: Words) -> Iterator[Record]:
+    """A poem's beginning, preferred to the same with one line given up for an earlier one, said again.
 
-    Each line is good verse, and the first and the last are where they were: what is lost lies between the lines, where
-    a language model hears little.
+    Each line is good verse and rhymes as before: a model of language takes either for the likelier as often as not.
     """
-    return preferred(document, words, between)
+    return preferred(document, words, echoed)
 
 
 def preferred(
@@ -48,14 +46,14 @@ def at_ends(lines: Sequence[str], draw: Random) -> list[str]:
     return exchanged(lines, [list(WORD.finditer(line))[-1:] for line in lines], draw)
 
 
-def between(lines: Sequence[str], draw: Random) -> list[str]:
-    """The lines between the first and the last dealt out anew so that none follows the one that it followed."""
-    written = [line for line in lines if line.strip()]  # what is empty parts stanzas, and stays
-    order = [*range(len(written))]
-    while len(order) > 3 and any(after - before == 1 for before, after in pairwise(order)):
-        order[1:-1] = draw.sample(order[1:-1], len(order) - 2)
-    dealt = iter(order)
-    return [written[next(dealt)] if line.strip() else line for line in lines]
+def echoed(lines: Sequence[str], draw: Random) -> list[str]:
+    """The lines with one between the second and the last replaced by that two before it, as rhymes often stand."""
+    places = [place for place, line in enumerate(lines) if line.strip()]  # what is empty parts stanzas
+    made = list(lines)
+    if len(places) > 3:
+        number = draw.randrange(2, len(places) - 1)
+        made[places[number]] = lines[places[number - 2]]
+    return made
 
 
 def exchanged(lines: Sequence[str], places: Sequence[Sequence[re.Match[str]]], draw: Random) -> list[str]:

@@ -8,10 +8,10 @@ from makar.core.config import Config
 
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 
-Ask = Literal["topic", "summary", "docstring", "function", "definition", "term", "disorder", "line_disorder"]
+Ask = Literal["topic", "summary", "docstring", "function", "definition", "term", "disorder", "echo"]
 """How prose becomes questions and answers: the rules of `data.ask`."""
 
-PAIRED: frozenset[Ask] = frozenset(("disorder", "line_disorder"))
+PAIRED: frozenset[Ask] = frozenset(("disorder", "echo"))
 """Those that make pairs of a better and a worse answer; the others make conversations."""
 
 
@@ -84,7 +84,7 @@ class CollectOptions(Config):
         seed: Keys the hash of the groups.
         pictures: What becomes of pictures, where the sources hold pictures.
         ask: Turn what is kept into questions and answers by these rules; the result is a dataset of conversations,
-            or, by "disorder" and "line_disorder", of pairs.
+            or, by "disorder" and "echo", of pairs.
     """
 
     test: Literal["hash", "last"] = "hash"
@@ -101,7 +101,7 @@ class CollectOptions(Config):
     def leave_something(self) -> "CollectOptions":
         """Training needs a share too, and a dataset is of one kind."""
         if not {*self.ask} <= PAIRED and not PAIRED.isdisjoint(self.ask):
-            raise ValueError("disorder makes pairs, the other rules conversations: ask for one kind")
+            raise ValueError("'disorder' and 'echo' make pairs, the other rules conversations: ask for one kind")
         if self.test_fraction + self.valid_fraction >= 1:
             raise ValueError("test_fraction and valid_fraction together must stay below 1")
         return self
