@@ -62,6 +62,10 @@ def test_everything_known_is_said():
     assert text.startswith("---\ntags:\n- makar\n- language\nlibrary_name: transformers\n---\n")
 
 
+def test_an_average_over_a_share_of_the_steps_is_said():
+    assert "| averaged over a share of the steps | 0.05 |" in card(FULL | {"averaged": None, "averaged_share": 0.05})
+
+
 def test_what_is_not_known_is_left_out():
     text = card(BARE)
     assert "## Data" not in text

@@ -35,6 +35,8 @@ def test_unions_are_picked_by_name():
         ({"schedule": {"name": "cosine", "warmup": 1.5}}, "warmup"),
         ({"precision": "fp16"}, "precision"),
         ({"ema_halflife": 0}, "ema_halflife"),
+        ({"ema_lengths": [0.3]}, "ema_lengths"),
+        ({"ema_lengths": [0.1, 0.1]}, "each length once"),
         ({"patience": 0}, "patience"),
     ],
 )

@@ -95,6 +95,8 @@ def training(manifest: Facts) -> str:
         ]
         rows += [("seconds of training", f"{outcome['training_seconds']:,.0f}")]
         rows += [("averaged over steps, half-life", manifest["averaged"])] if manifest.get("averaged") else []
+        length = manifest.get("averaged_share")
+        rows += [("averaged over a share of the steps", length)] if length else []
         rows += [("ended early", outcome["ended_early"])] if outcome.get("ended_early") else []
     decisions = manifest.get("decisions", {})
     rows += [(name, decisions[name]) for name in ("precision", "threads", "processes") if name in decisions]

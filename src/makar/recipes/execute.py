@@ -151,6 +151,8 @@ def carry_out(
     if world.rank == 0:
         facts = {"family": job.model.family.name, "parameters": cost.parameters}
         facts |= {"units": cost.units[0], "length": cost.units[1], "averaged": job.train.ema_halflife, **job.facts}
+        if job.train.ema_lengths:
+            facts |= {"averaged": None, "averaged_share": job.train.ema_lengths[0]}
         if job.base is not None:
             facts["trained"] = sum(p.numel() for p in job.model.net.parameters() if p.requires_grad)
         facts |= {"machine": asdict(machine)} | ({"plan": asdict(expected)} if expected else {})

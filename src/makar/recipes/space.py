@@ -20,6 +20,7 @@ from makar.recipes.adapting import adapt
 from makar.recipes.recipe import Recipe
 from makar.train.checkpoint import KEPT
 from makar.train.config import TrainConfig
+from makar.train.ema import SNAPSHOTS
 
 BF16_KEPT = 0.71
 """What autocast keeps for backward, of what fp32 keeps; measured over saved tensors."""
@@ -60,7 +61,7 @@ def memory_needed(
     weights, trained = (4 * sum(p.numel() for p in net.parameters() if p.requires_grad or both) for both in (1, 0))
     repeated = 4 * sum(p.numel() for block in blocks for p in block.parameters() if p.ndim == 2)
     optimizer = 2 * trained - (repeated if train.optimizer.name == "muon" else 0)
-    average = trained if train.ema_halflife else 0
+    average = trained * train.averages
     rows = min(train.micro_batch_size or train.batch_size, train.batch_size)
     half = precision == "bf16"
     kept = cost.activations * (BF16_KEPT if half else 1)
@@ -130,4 +131,5 @@ def disk_needed(train: TrainConfig, memory: Mapping[str, int]) -> dict[str, int]
     trained = memory["gradients"]  # a gradient is as large as what it is for
     one = trained + memory["optimizer"] + memory["average"]
     lines = train.steps // train.log_every * LINE_BYTES
-    return {"checkpoints": one * (KEPT + 2), "model": 2 * trained, "logs": lines}
+    averages = memory["average"] * SNAPSHOTS if train.ema_lengths else 0
+    return {"checkpoints": one * (KEPT + 2), "averages": averages, "model": 2 * trained, "logs": lines}

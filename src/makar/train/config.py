@@ -2,12 +2,13 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from makar.core.config import Config
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Decay = Annotated[float, Field(ge=0, lt=1)]
+Length = Annotated[float, Field(gt=0, lt=0.28)]
 
 
 class Optimizer(Config):
@@ -85,6 +86,9 @@ class TrainConfig(Config):
         schedule: Learning rate over the steps.
         clip_norm: Largest norm of a player's gradient.
         ema_halflife: Steps; of a running average of the weights, which is then what is judged and saved. None: off.
+        ema_lengths: Of averages that follow a power of the step, in place of the one by half-life: how much of the run
+            each covers, say [0.05, 0.1]. The first is judged and saved; all are kept in `averages/` on the way, from
+            which that of another length is made afterwards. Paper: Karras et al. 2024, arXiv:2312.02696, section 3.
         precision: Of forward and backward; the weights stay fp32. "auto": bf16 where this machine is faster with it.
         compile: torch.compile for each block. "auto": where a forecast says that the run will earn it back.
         recompute: Activation checkpointing: keep only the blocks' inputs for backward, and compute the rest again.
@@ -101,6 +105,7 @@ class TrainConfig(Config):
     schedule: Annotated[Cosine | Wsd | Constant, Field(discriminator="name")] = Cosine()
     clip_norm: float = Field(default=1.0, gt=0)
     ema_halflife: float | None = Field(default=None, gt=0)
+    ema_lengths: tuple[Length, ...] = Field(default=(), exclude_if=lambda lengths: not lengths)
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     compile: Literal["auto", "on", "off"] = "auto"
     recompute: bool = False
@@ -108,3 +113,16 @@ class TrainConfig(Config):
     checkpoint_steps: int = Field(default=1000, gt=0)
     checkpoint_seconds: float = Field(default=300, gt=0)
     log_every: int = Field(default=1, gt=0)
+
+    @field_validator("ema_lengths")
+    @classmethod
+    def lengths_differ(cls, lengths: tuple[float, ...]) -> tuple[float, ...]:
+        """Each is kept once."""
+        if len(set(lengths)) < len(lengths):
+            raise ValueError("give each length once")
+        return lengths
+
+    @property
+    def averages(self) -> int:
+        """Running averages of the weights that are kept."""
+        return len(self.ema_lengths) or int(self.ema_halflife is not None)

@@ -17,7 +17,7 @@ from makar.train import checkpoint as checkpoints
 from makar.train.blocks import compiler_found, prepared
 from makar.train.config import TrainConfig
 from makar.train.distributed import World, join
-from makar.train.ema import average_of, swap
+from makar.train.ema import averages_of, swap
 from makar.train.metrics import Progress
 from makar.train.optim import make_player
 from makar.train.precision import choose
@@ -92,11 +92,11 @@ def fit(
         compute = torch.bfloat16 if decisions["precision"] == "bf16" else torch.float32
         players = [make_player(model.net, path, blocks, config.optimizer, compute) for path in objective.players]
         setting = Setting(model, objective, players, config, seed, world, decisions["precision"])
-        average = average_of(model.net) if config.ema_halflife else None
+        averages = averages_of(model.net, config)
         whose = checkpoints.flat({"seed": seed, "train": config.model_dump(mode="json"), **(identity or {})})
         run = Session(
             setting=setting, blocks=blocks, source=source, folder=folder, watches=watches, identity=whose,
-            decisions=decisions, average=average, stop=stop, cost=cost, machine=machine, say=say, progress=progress,
+            decisions=decisions, averages=averages, stop=stop, cost=cost, machine=machine, say=say, progress=progress,
         )  # fmt: skip
         run.resume()
         model.net.train()
@@ -105,8 +105,7 @@ def fit(
             if run.settle() and run.look():  # judge the losses, then the model; a fault takes the run back
                 run.save()
         model.net.eval()
-        if average is not None:
-            swap(model.net, average)
+        swap(model.net, averages.get("average"))
     past = run.history
     return Outcome(run.step, run.loss, run.interrupted, past.ended, past.best, past.best_step, decisions)
 

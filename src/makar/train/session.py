@@ -14,15 +14,23 @@ import torch
 from torch import Tensor, nn
 
 from makar.core.device import Machine
-from makar.core.errors import Diverged
+from makar.core.errors import Diverged, ResourceError
 from makar.core.files import mending, read_sealed, write_sealed
 from makar.core.nouns import Batch, Cost, Source, StatefulSource, Verdict, Watch
 from makar.core.say import Say
 from makar.core.tensors import check_shapes
 from makar.train import checkpoint as checkpoints
-from makar.train.blocks import compile_blocks, compiler_found, eager, worth_compiling
+from makar.train.blocks import (
+    COMPILE_FIX,
+    compile_blocks,
+    compiler_found,
+    eager,
+    explained,
+    frames,
+    worth_compiling,
+)
 from makar.train.checkpoint import Checkpoint
-from makar.train.ema import Average, averaged, update_average
+from makar.train.ema import Average, averaged, keep_snapshot, update_averages
 from makar.train.history import NEAR, History
 from makar.train.metrics import Progress, append
 from makar.train.optim import load_optimizer_state, optimizer_state
@@ -62,7 +70,7 @@ class Session:
         watches: Who looks at the model, and how often.
         identity: Whose checkpoints are ours.
         decisions: What was measured and decided at the first start, obeyed after.
-        average: Averaged weights.
+        averages: Averaged weights, by the names that they have in checkpoints.
         stop: Set by a signal.
         cost: For the rates.
         machine: For the share of its peak.
@@ -77,7 +85,7 @@ class Session:
     watches: Sequence[Periodic]
     identity: Mapping[str, Any]
     decisions: dict[str, Any]
-    average: Average | None
+    averages: Mapping[str, Average]
     stop: Event
     cost: Cost | None
     machine: Machine | None
@@ -91,6 +99,7 @@ class Session:
     loss: float | None = None
     interrupted: bool = False
     compiled: bool = False
+    counted: bool = True  # how much was compiled
     peak: float = 0.0
     wanted: bool = False
     saved: int = -1
@@ -124,9 +133,17 @@ class Session:
         else:
             start = time.perf_counter()
             batch: Batch = self.source.batch(self.step, self.setting.config.batch_size)
-            names, vector = train_step(self.setting, batch, self.step, self.wishes())
-            if self.average is not None and self.setting.config.ema_halflife is not None:
-                update_average(self.average, self.setting.model.net, self.setting.config.ema_halflife, self.step)
+            try:
+                with explained():
+                    names, vector = train_step(self.setting, batch, self.step, self.wishes())
+            except ResourceError as fault:
+                if self.setting.config.compile == "on":
+                    raise
+                self.give_up_compiling(fault)
+                self.advance()
+                return
+            self.count_compiled()
+            update_averages(self.averages, self.setting.model.net, self.setting.config, self.step)
             self.seconds.append(time.perf_counter() - start)
             vector, ready = on_its_way(vector)
             self.pending.append(Record(self.step, names, vector, self.seconds[-1], ready))
@@ -196,7 +213,7 @@ class Session:
         """Show the model to a watch as it would be saved: averaged, in evaluation mode, eager."""
         net = self.setting.model.net
         net.eval()
-        with averaged(net, self.average), torch.no_grad(), eager():
+        with averaged(net, self.averages.get("average")), torch.no_grad(), eager():
             verdict = watch(self.step, self.setting.model)
         net.train()
         return verdict
@@ -208,7 +225,9 @@ class Session:
         return self.step % config.checkpoint_steps == 0 or self.over or self.wanted or survived
 
     def save(self) -> None:
-        """Write a checkpoint if one is due."""
+        """Write averages of several lengths, and a checkpoint, if they are due."""
+        if self.writes:
+            keep_snapshot(self.folder, self.averages, self.setting.config, self.step)
         if not self.must_save() or self.saved == self.step:
             return
         if self.writes:
@@ -220,7 +239,8 @@ class Session:
     def tensors(self) -> dict[str, Tensor]:
         """All tensors of a checkpoint, by name."""
         found = {f"net/{name}": t for name, t in net_tensors(self.setting.model.net).items()}
-        found |= {f"average/{name}": t for name, t in (self.average or {}).items()}
+        for prefix, average in self.averages.items():
+            found |= {f"{prefix}/{name}": t for name, t in average.items()}
         for player in self.setting.players:
             found |= {f"optimizer/{player.path}/{name}": t for name, t in optimizer_state(player).items()}
         if isinstance(self.source, StatefulSource):
@@ -236,8 +256,8 @@ class Session:
         """
         checkpoints.check_identity(self.checkpoints, checkpoint.state["identity"], self.identity)
         put_back(self.checkpoints, net_tensors(self.setting.model.net), under("net/", checkpoint.tensors))
-        if self.average is not None:
-            put_back(self.checkpoints, self.average, under("average/", checkpoint.tensors))
+        for prefix, average in self.averages.items():
+            put_back(self.checkpoints, average, under(f"{prefix}/", checkpoint.tensors))
         for player in self.setting.players:
             load_optimizer_state(player, under(f"optimizer/{player.path}/", checkpoint.tensors))
         if isinstance(self.source, StatefulSource):
@@ -310,8 +330,35 @@ class Session:
         due = start is not None and start <= self.step < (math.inf if end is None else end)
         if due != self.compiled:
             compile_blocks(self.blocks, on=due)
-            self.compiled = due
+            self.compiled, self.counted = due, not due
             self.seconds.clear()
+
+    def give_up_compiling(self, fault: ResourceError) -> None:
+        """Return to the last good checkpoint, for half a step may be done, and go on from there in eager mode."""
+        newest = self.newest()
+        assert newest is not None, "the first start wrote one"
+        self.decide(compile_until=newest.step)
+        self.say(f"back to eager mode from step {newest.step}: {fault.what} ({fault.value})")
+        for player in self.setting.players:
+            for optimizer in player.optimizers:
+                optimizer.zero_grad()
+        self.restore(newest)
+
+    def count_compiled(self) -> None:
+        """After the first compiled step, write down and say how much of the blocks is compiled.
+
+        Raises:
+            ResourceError: Nothing, where the config wants them compiled.
+        """
+        if self.counted:
+            return
+        self.counted, (shown, compiled) = True, frames()
+        if "compiled_functions" not in self.decisions:
+            self.decide(compiled_functions=compiled, eager_functions=shown - compiled)
+        if not compiled and self.setting.config.compile == "on":
+            raise ResourceError("the compiler passes the blocks over", value=f"{shown} functions", fix=COMPILE_FIX)
+        if compiled < max(1, shown):
+            self.say(f"compiled {compiled} of {shown} functions of the blocks: the others run as they are")
 
     def forecast(self, eager_seconds: float) -> None:
         """Decide whether the rest of the run will earn the compiler's time back."""
