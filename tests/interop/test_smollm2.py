@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from makar.codecs.chat import prompt_ids, template_of
 from makar.core.files import sha256
 from makar.core.nouns import Request
 from makar.data.fetch import fetch
@@ -23,7 +24,13 @@ from tests.interop.llama_cpp import LlamaCpp
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
 CHAT = "<|im_start|>user\nWrite a poem about the moon.<|im_end|>\n<|im_start|>assistant\n"
-SECONDS = 5.0
+MESSAGES = [
+    {"role": "system", "content": "You write verse."},
+    {"role": "user", "content": " The moon?\n"},
+    {"role": "assistant", "content": "A galleon."},
+    {"role": "user", "content": "Füße 月 🙂"},
+]
+SECONDS, TOKENS = 5.0, 256
 
 
 @pytest.fixture(scope="module")
@@ -98,5 +105,21 @@ def test_written_again_it_is_the_same_model(model, tmp_path):
     assert back.parts["codec"].ids("The moon's 12 seas") == model.parts["codec"].ids("The moon's 12 seas")
     for name, tensor in model.net.state_dict().items():
         assert torch.equal(tensor, back.net.state_dict()[name]), name
-    peer = LlamaCpp(tmp_path / "m.gguf")
-    assert peer.chat([{"role": "user", "content": "Hi"}]).endswith("<|im_start|>assistant\n")
+
+
+def test_llama_cpp_goes_on_and_renders_alike_with_what_was_written(model, tmp_path):
+    """In float32. A greedy text is the likeliest token after each of its beginnings, which one reading shows."""
+    write_gguf(model, tmp_path / "m.gguf")
+    peer, codec = LlamaCpp(tmp_path / "m.gguf"), model.parts["codec"]
+    for messages in (MESSAGES, MESSAGES[1:], MESSAGES[-1:]):
+        rendered = peer.chat(messages)
+        assert rendered == template_of(codec).render(messages, add_generation_prompt=True)
+        assert peer.ids(rendered, special=True) == codec.start + prompt_ids(codec, template_of(codec), messages)
+    ids = codec.template_ids(CHAT)
+    theirs = peer.greedy(ids, TOKENS)
+    with torch.no_grad():
+        logits = model.net.eval()(torch.tensor([[*ids, *theirs]]))[0, len(ids) - 1 : -1]
+    logits[:, list(codec.ends)] = -torch.inf  # it is asked to go on, whatever was said
+    print("nearest two tokens, nats:", float(logits.topk(2).values.diff().abs().min()))
+    assert logits.argmax(-1).tolist() == theirs
+    assert len(theirs) == TOKENS
