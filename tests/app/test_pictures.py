@@ -46,6 +46,15 @@ def test_a_picture_carries_what_made_it(painter, place, call):
         assert picture.tobytes() == again.tobytes()
 
 
+def test_one_adapter_at_a_time_draws(painter, place, call, monkeypatch):
+    plain = api.load(painter)
+    monkeypatch.setattr("makar.app.api.load", lambda model, adapters, say: plain)
+    assert call("generate", painter, "cat", "--adapter", "a", "--out", "a.png").out.strip() == "a.png"
+    err = call("generate", painter, "cat", "--adapter", "a", "--adapter", "b=c", "--out", "b.png", code=2).err
+    assert "--adapter: several adapters answer only in words (got ['a', 'b']); name one at a time" in err
+    assert not (place / "b.png").exists()
+
+
 def test_several_are_a_grid_or_a_folder(painter, place, call):
     call("generate", painter, "dog", "--count", "4", "--out", "grid.png")
     with Image.open(place / "grid.png") as picture:
