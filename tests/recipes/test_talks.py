@@ -101,7 +101,7 @@ def test_a_fresh_decoder_learns_to_read_a_tower_and_then_both_learn(recipe, work
                            tower["encoder.layers.0.mlp.fc1.weight"])  # fmt: skip
     lines = [json.loads(line) for line in first.run.metrics.read_text().splitlines()]
     looked = [line for line in lines if line.get("watch") == "sights"]
-    assert {"seen/all", "triple/all", "triple/absent"} <= looked[-1].keys()
+    assert {"seen/all", "triple/all", "triple/absent", "triple/absent_place"} <= looked[-1].keys()
     assert "seen: " in (first.run.samples / "step-00000004.txt").read_text()
     assert late.parts["codec"].chat_template is not None
 

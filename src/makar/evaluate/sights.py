@@ -83,12 +83,18 @@ def questions(scenes: Scenes, count: int) -> Iterator[tuple[Any, str, str, str]]
             yield picture, question, answer, kind
 
 
-def shares(found: Sequence[Answered]) -> dict[str, float]:
-    """The share of right answers of all, and of each kind."""
+def by_kind(found: Sequence[Answered]) -> dict[str, list[Answered]]:
+    """All answers, those of each kind, and of several absent things also together."""
     kinds = {"all": list(found)}
     for each in found:
-        kinds.setdefault(each.kind, []).append(each)
-    return {kind: sum(each.right for each in of) / len(of) for kind, of in kinds.items()}
+        for kind in dict.fromkeys((each.kind.partition("_")[0], each.kind)):
+            kinds.setdefault(kind, []).append(each)
+    return kinds
+
+
+def shares(found: Sequence[Answered]) -> dict[str, float]:
+    """The share of right answers of all, and of each kind."""
+    return {kind: sum(each.right for each in of) / len(of) for kind, of in by_kind(found).items()}
 
 
 def evaluate_sights(model: Model[Any], options: EvaluateOptions, *, name: str, say: Say) -> Report:
@@ -129,8 +135,8 @@ def sights(model: Model[Any], sprites: Sprites, *, seed: int, count: int | None,
         scenes = Scenes(sprites, size, scene_seed(seed, "asked"), part)
         found = answered(model, scenes, SCENES if count is None else count)
         say(f"{len(found):,} questions about scenes {words}")
-        for kind in ["all", *dict.fromkeys(each.kind for each in found)]:
-            rows = [float(each.right) for each in found if kind in ("all", each.kind)]
+        for kind, answers in by_kind(found).items():
+            rows = [float(each.right) for each in answers]
             meaning = f"right answers to {'all' if kind == 'all' else repr(kind)} questions, scenes {words}"
             figures[f"{part}_{kind}"] = over_rows(meaning, {"model": rows}, "%")
     note = (
