@@ -99,6 +99,16 @@ def test_rows_say_what_pictures_show(tmp_path):
     ]  # fmt: skip
 
 
+def test_names_of_rows_are_read_however_they_are_written(tmp_path):
+    names = ["./a.png", "deep\\b.png", "deep/./c.png", "../d.png", "deep/../../d.png"]
+    rows = [json.dumps({"file_name": name, "text": name}) for name in names]
+    files = {"in/metadata.jsonl": "\n".join(rows), "in/a.png": None, "in/deep/b.png": None, "in/deep/c.png": None}
+    found, faults = read(lay(tmp_path / "a", files | {"d.png": None}))
+    texts = {name.removeprefix("in/"): facts.text for name, facts in found.items()}
+    assert texts == {"a.png": "./a.png", "deep/b.png": "deep\\b.png", "deep/c.png": "deep/./c.png", "d.png": None}
+    assert faults == ["a row that leads out of its folder"] * 2
+
+
 def test_captions_stand_beside_pictures(tmp_path):
     files = {"a.png": None, "a.txt": " a moon\n", "b.png": None, "gone.txt": "nothing", "README.txt": "About."}
     found, faults = read(lay(tmp_path / "a", files | {"vast.png": None, "vast.txt": "x" * 70_000}))

@@ -208,6 +208,15 @@ def test_shipped_recipes_read_and_round_trip(name):
         assert Recipe.model_validate(tomllib.loads(to_toml(recipe.plain()))) == recipe
 
 
+@pytest.mark.parametrize("rows", ["text", "image", "chat"])
+def test_a_recipe_that_holds_nothing_out_is_refused_before_anything_is_collected(write, rows):
+    path, sets = write(SMALL), ["data.collect.valid_fraction=0", f"data.rows={rows!r}"]
+    with pytest.raises(RecipeError, match=r"set collect\.valid_fraction above 0"):
+        load_recipe(path, sets)
+    made = [*sets[:1], "data.rows='scenes'"]
+    assert load_recipe(path, made).stages["small"].data.rows == "scenes"  # which hold out what they make
+
+
 def test_round_trip_of_a_recipe_with_everything(write):
     sets = ["objective={name='x', options={smoothing=0.1, on=true}}", 'watch.prompts=["a\\nb","\\u007f“é”"]']
     sets += ["sample={temperature=0.5, stop=['x']}", 'parts={"odd key"="@run"}', "train.ema_halflife=1e-5"]

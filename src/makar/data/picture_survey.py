@@ -217,8 +217,13 @@ def parsed(data: bytes) -> Any:
 
 
 def take_row(found: Survey, folder: str, row: dict[str, Any], entry: Entry) -> None:
-    """Keep one row of a metadata.jsonl."""
-    path = f"{folder}/{row['file_name']}".strip("/")
+    """Keep one row of a metadata.jsonl; a name that leads out of its folder is a fault."""
+    parts = [part for part in row["file_name"].replace("\\", "/").split("/") if part not in ("", ".")]
+    if ".." in parts:
+        fix = "name pictures that lie beside it or in folders below"
+        found.faults.append(Fault("a row that leads out of its folder", f"{entry.name}: {row['file_name']}", 0, fix))
+        return
+    path = "/".join([folder, *parts]).strip("/")
     group = f"{entry.name}#{row['group']}" if row.get("group") is not None else None
     text = row.get("text")
     found.rows[path] = Facts(text if isinstance(text, str) else None, name_of(row.get("label")), group)

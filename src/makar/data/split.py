@@ -139,5 +139,5 @@ def too_small(value: str) -> InputError:
     return InputError(
         "the corpus is too small for its split",
         value=value,
-        fix="give more files, or set test_fraction and valid_fraction to 0",
+        fix="give more files, or set test_fraction to 0; valid_fraction too, where nothing will be trained on it",
     )

@@ -21,6 +21,9 @@ else:
 LENGTH = 256
 """Tokens in a row unless a recipe says otherwise."""
 
+MADE = ("scenes", "scene-talks", "subject")
+"""Rows that are made of the sources, with what is held out: no dataset is collected and split."""
+
 VOCABULARY = 4096
 """Entries of a tokenizer unless a recipe says otherwise."""
 
@@ -93,6 +96,15 @@ class DataConfig(Config):
             raise ValueError("give rows = 'subject' and [data.subject] captions = ['a zwx cat'], both or neither")
         if self.rows == "subject" and self.dataset is not None:
             raise ValueError("give a subject's pictures as sources = ['a folder'], for a dataset would be split")
+        return self
+
+    @model_validator(mode="after")
+    def something_is_held_out(self) -> "DataConfig":
+        """Training watches rows that it does not see."""
+        if self.sources and self.rows not in MADE and not self.collect.valid_fraction:
+            raise ValueError(
+                "set collect.valid_fraction above 0, such as 0.1: training needs rows that it does not see"
+            )
         return self
 
     @model_validator(mode="after")
