@@ -3,14 +3,15 @@ import json
 import pytest
 import torch
 from torch import nn
+from torch._dynamo.exc import TorchDynamoException
 
 from makar.core.errors import ResourceError
 from makar.train import session
-from makar.train.blocks import COMPILE_SECONDS, kinds, prepared, worth_compiling
+from makar.train.blocks import COMPILE_SECONDS, explained, kinds, prepared, worth_compiling
 from makar.train.checkpoint import load
 from tests.contract.support import equal_weights, fresh, losses, settings, train
 from tests.train.test_resume import FORKS
-from tests.train.worker import run_compiled
+from tests.train.worker import run_compiled, run_failing
 
 
 def test_equal_blocks_are_one_kind():
@@ -59,13 +60,15 @@ def test_the_forecast_is_kept_and_obeyed(tmp_path, monkeypatch):
     compiled = []
     monkeypatch.setattr(session, "worth_compiling", lambda blocks, seconds, left: left == 14 and bool(seconds > 0))
     monkeypatch.setattr(session, "compile_blocks", lambda blocks, on: compiled.append((len(blocks), on)))
+    monkeypatch.setattr(session, "frames", lambda: (2, 1))
     config = settings(20, compile="auto", checkpoint_steps=10)
     said: list[str] = []
     train("language", "next_token", tmp_path, config, say=said.append)
     assert compiled[0] == (2, True)
+    assert said[1] == "compiled 1 of 2 functions of the blocks: the others run as they are"
     assert "compiling the blocks from step 6" in said[0]
     decisions = json.loads((tmp_path / "checkpoints" / "decisions.json").read_text())
-    assert decisions["compile_from"] == 6
+    assert (decisions["compile_from"], decisions["compiled_functions"]) == (6, 1)
     assert load(tmp_path / "checkpoints", 20).step == 20
 
 
@@ -91,6 +94,56 @@ def test_compiled_blocks_that_are_slower_are_taken_back(tmp_path, monkeypatch):
     assert (decisions["compile_from"], decisions["compile_until"]) == (6, 18)
     assert not compiled[0]
     assert said[-1] == "back to eager mode: compiled, a step takes 2.00 s"
+
+
+def test_what_the_compiler_passes_over_is_refused_where_it_was_asked_for(tmp_path, monkeypatch):
+    monkeypatch.setattr(session, "compile_blocks", lambda blocks, on: None)
+    monkeypatch.setattr(session, "frames", lambda: (3, 0))
+    with pytest.raises(ResourceError, match=r"passes the blocks over.*train\.compile to 'off'"):
+        train("language", "next_token", tmp_path, settings(8, compile="on"))
+    decisions = json.loads((tmp_path / "checkpoints" / "decisions.json").read_text())
+    assert (decisions["compiled_functions"], decisions["eager_functions"]) == (0, 3)
+
+
+def test_why_a_block_does_not_compile_is_said_in_one_line():
+    with pytest.raises(ResourceError, match=r"a block does not compile \(got 'no C.. here'\)"), explained():
+        raise TorchDynamoException("no C++ here\nand more of it")
+    with pytest.raises(RuntimeError, match="shapes differ"), explained():
+        raise RuntimeError("shapes differ")
+
+
+def test_a_run_whose_blocks_do_not_compile_equals_one_that_never_tried(tmp_path, monkeypatch):
+    """The compiler fails in the middle of its first step; the last checkpoint is two steps older."""
+    real, failed = session.train_step, []
+
+    def train_step(setting, batch, step, wishes):
+        if step == 6 and not failed:
+            failed.append(step)
+            weight = next(iter(setting.players[0].parameters.values()))
+            weight.grad = torch.ones_like(weight)
+            raise TorchDynamoException("no C++ here")
+        return real(setting, batch, step, wishes)
+
+    eager, lines = train("language", "next_token", tmp_path / "eager", settings(12, checkpoint_steps=4))
+    monkeypatch.setattr(session, "worth_compiling", lambda blocks, seconds, left: True)
+    monkeypatch.setattr(session, "compile_blocks", lambda blocks, on: None)
+    monkeypatch.setattr(session, "train_step", train_step)
+    said: list[str] = []
+    config = settings(12, compile="auto", checkpoint_steps=4)
+    model, again = train("language", "next_token", tmp_path / "auto", config, say=said.append)
+    assert said[1] == "back to eager mode from step 4: a block does not compile (no C++ here)"
+    assert losses(again) == losses(lines)
+    assert equal_weights(model, eager)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("wish", "said"), [("on", "a block does not compile"), ("auto", "back to eager mode from")])
+def test_blocks_that_do_not_compile_are_refused_or_run_as_they_are(tmp_path, wish, said):
+    """With a C++ compiler that is there and fails."""
+    process = FORKS.Process(target=run_failing, args=(tmp_path, wish))
+    process.start()
+    process.join()
+    assert said in (tmp_path / "said").read_text()
 
 
 @pytest.mark.slow

@@ -18,6 +18,7 @@ from makar.data.table import TensorSource
 from makar.families.language.config import LanguageConfig
 from makar.nets.lora import attach, train_only
 from makar.nets.lora_config import LoraConfig
+from makar.train import session
 from makar.train.config import TrainConfig
 from makar.train.loop import fit
 from tests.contract.support import ALL, CASES, Killed, equal_weights, fresh, killer, looker, losses, settings, train
@@ -97,6 +98,21 @@ def run_compiled(folder: Path) -> None:
     assert losses(resumed) == losses(lines)
     assert equal_weights(model, again)
     assert set(again.net.state_dict()) == set(fresh("language").net.state_dict())
+
+
+def run_failing(folder: Path, wish: str) -> None:
+    """A run whose C++ compiler fails; what it says is left in `said`."""
+    from torch._inductor import config
+
+    torch.set_num_threads(1)
+    config.cpp.cxx, config.force_disable_caches = (None, "false"), True
+    session.worth_compiling = lambda blocks, seconds, left: True
+    said: list[str] = []
+    try:
+        train("language", "next_token", folder, settings(8, compile=wish), say=said.append)
+    except UserError as fault:
+        said.append(str(fault))
+    (folder / "said").write_text("\n".join(said))
 
 
 def run_overhead(folder: Path) -> None:

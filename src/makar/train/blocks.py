@@ -15,9 +15,12 @@ import torch
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
+from makar.core.errors import ResourceError
+
 COMPILE_SECONDS = 60.0  # forward and backward of one kind of block, cold; 20-70 s measured on two cores
 COMPILE_GAIN = 1.25  # eager over compiled; 1.2-1.5 measured for decoders
 MARGIN = 1.5  # the forecast must pay this many times, for it may be wrong
+COMPILE_FIX = "set train.compile to 'off', and another folder with --run"
 
 
 def kinds(blocks: Sequence[nn.Module]) -> int:
@@ -42,16 +45,37 @@ def worth_compiling(blocks: Sequence[nn.Module], step_seconds: float, steps_left
 
 
 def compile_blocks(blocks: Sequence[nn.Module], *, on: bool) -> None:
-    """Compile each block when it is next called, or run it as it is; so does one that turns out not to compile."""
-    if on:
-        from torch import _dynamo  # takes seconds to import
-
-        _dynamo.config.suppress_errors = True
+    """Compile each block when it is next called, or run it as it is."""
     for block in blocks:
         if on:
             block.compile()
         else:
             block._compiled_call_impl = None
+
+
+def frames() -> tuple[int, int]:
+    """How many functions this process showed to the compiler, and how many it compiled; another run uses them too."""
+    from torch._dynamo.utils import counters
+
+    return counters["frames"]["total"], counters["frames"]["ok"]
+
+
+@contextmanager
+def explained() -> Generator[None]:
+    """Say in one line why a block does not compile.
+
+    Raises:
+        ResourceError: One does not.
+    """
+    try:
+        yield
+    except RuntimeError as fault:
+        from torch._dynamo.exc import TorchDynamoException
+
+        if not isinstance(fault, TorchDynamoException):
+            raise
+        why = str(fault).strip().split("\n")[0]
+        raise ResourceError("a block does not compile", value=why, fix=COMPILE_FIX) from fault
 
 
 def compiler_found() -> bool:
