@@ -4,6 +4,7 @@ import ast
 import json
 import random
 import re
+from pathlib import Path
 from typing import get_args
 
 import pytest
@@ -17,6 +18,7 @@ from makar.data.collect import collect
 from makar.data.config import Ask, CollectOptions
 from makar.data.dataset import Dataset
 from makar.data.document import Document, Fault
+from makar.data.made import MADE
 
 MOON = """The moon is high and the night is long,
 And the moon hath heard my song.
@@ -246,6 +248,12 @@ def test_documents_are_conversations_of_their_group_or_one_fault():
 
 def test_the_settings_know_all_rules():
     assert set(get_args(Ask)) == set(RULES)
+
+
+def test_one_page_names_all_rules_and_all_that_makar_makes():
+    page = (Path(__file__).parents[2] / "docs" / "data" / "chats.md").read_text(encoding="utf-8")
+    named = re.findall(r"^\| `(?:make:)?([a-z-]+)` \|", page, re.MULTILINE)
+    assert {*RULES, *MADE} <= {*named}
 
 
 @pytest.fixture
