@@ -34,7 +34,9 @@ GOLDEN = Path(__file__).with_name("golden.json")
 @CASE
 def test_150_steps_show_learning(name, objective, tmp_path):
     if len(ALL[name].objectives[objective]().players) > 1:
-        pytest.skip("a game's losses need not fall; its samples are looked at below")
+        pytest.skip(
+            "a game's losses need not fall: its samples are looked at, below and in families/gan/test_training.py"
+        )
     found = ALL[name]
     model, source, loss = fresh(name), found.tiny()[1], found.objectives[objective]()
     before = validation_loss(model, loss, source, batches=4, batch_size=64)["loss"]

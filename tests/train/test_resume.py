@@ -11,7 +11,8 @@ import torch
 from makar.core.errors import RunError
 from makar.core.files import lock, read_json
 from makar.train.checkpoint import newest
-from tests.train.worker import KILLED, killed, run_killed
+from tests.contract.support import losses
+from tests.train.worker import KILLED, PICTURES, killed, run_killed
 
 FORKS = multiprocessing.get_context("forkserver")  # torch is imported once, so that a start takes no time
 FORKS.set_forkserver_preload(["tests.train.worker"])
@@ -53,7 +54,7 @@ def disturb(tmp_path, kind, steps, kills, seed):
     last = start(folder, kind, steps)
     last.join()
     assert last.exitcode == 0
-    assert read_json(folder / "done.json") == [line["loss_hex"] for line in lines]
+    assert read_json(folder / "done.json") == losses(lines)
     wanted, found = (newest(tmp_path / which / "checkpoints", print) for which in ("whole", "killed"))
     assert wanted.step == found.step == steps
     assert wanted.tensors.keys() == found.tensors.keys()
@@ -66,6 +67,16 @@ def disturb(tmp_path, kind, steps, kills, seed):
 @pytest.mark.parametrize("kind", KILLED)
 def test_three_kills(tmp_path, kind):
     disturb(tmp_path, kind, steps=20, kills=3, seed=1)
+
+
+def test_a_game_is_killed(tmp_path):
+    disturb(tmp_path, "gan", steps=8, kills=1, seed=1)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", PICTURES)
+def test_five_kills_of_each_family_of_pictures(tmp_path, kind):
+    disturb(tmp_path, kind, steps=40, kills=5, seed=1)
 
 
 @pytest.mark.slow

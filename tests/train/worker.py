@@ -33,14 +33,19 @@ KILLED = {
 }
 """Runs that are killed: a checkpoint every five steps, so that a good part of the kills falls into a write."""
 
+PICTURES = ("vae", "autoencoder", "diffusion", "gan")
+"""Families of pictures that are killed likewise."""
+
 EXACT = {"exact-adamw": {"learning_rate": 1e-3}, "exact-muon": {"name": "muon", "learning_rate": 1e-3}}
 """Runs whose rows two processes cut as one does, so that sums differ by their order alone; optimizers as they come."""
 
 
 def killed(folder: Path, kind: str, steps: int):
     """One run, started or resumed."""
-    config = settings(steps, ema_halflife=8, checkpoint_steps=5, **KILLED[kind])
+    config = settings(steps, ema_halflife=8, checkpoint_steps=5, **KILLED.get(kind, {}))
     with lock(folder):
+        if kind in PICTURES:
+            return train(kind, next(iter(ALL[kind].objectives)), folder, config)
         if kind == "source":
             return train("toy-vae", "elbo", folder, config, source=Counted())
         model = fresh("language")
@@ -77,7 +82,7 @@ def run_killed(folder: Path, kind: str, steps: int) -> None:
     torch.set_num_threads(1)
     try:
         _, lines = killed(folder, kind, steps)
-        (folder / "done.json").write_text(json.dumps([line["loss_hex"] for line in lines]))
+        (folder / "done.json").write_text(json.dumps(losses(lines)))
     except UserError as fault:
         (folder / "refused").write_text(str(fault))
         sys.exit(fault.exit_code)

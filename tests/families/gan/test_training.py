@@ -4,8 +4,11 @@ import pytest
 import torch
 
 from makar.core.nouns import Model
+from makar.data.table import TensorSource
+from makar.families.gan.config import GanConfig
 from makar.families.gan.family import FAMILY
 from makar.families.gan.objective import Relativistic
+from makar.nets.gan_config import R3ganConfig
 from makar.train.config import Optimizer, TrainConfig
 from makar.train.loop import fit
 from makar.train.session import Periodic
@@ -42,6 +45,29 @@ def test_an_adaptive_share_survives_a_kill_to_the_bit(tmp_path):
     assert torch.equal(again.net.augment_share, whole.net.augment_share)
     for name, tensor in whole.net.state_dict().items():
         assert torch.equal(tensor, again.net.state_dict()[name]), name
+
+
+def test_it_learns_what_two_classes_look_like(tmp_path):
+    """One is dark, the other bright: how far made pictures are from what their class looks like, root mean square."""
+    net = R3ganConfig(
+        sample_size=4, in_channels=1, num_classes=2, block_out_channels=(16,), layers_per_block=1, group_width=8,
+        latent_size=8,
+    )  # fmt: skip
+    torch.manual_seed(0)
+    model = Model(FAMILY, GanConfig(net=net), FAMILY.build(GanConfig(net=net)))
+    real = torch.tensor([-0.8, 0.8])[:, None, None, None].expand(2, 1, 4, 4)
+
+    def far():
+        latents, labels = torch.randn(64, 8, generator=torch.Generator().manual_seed(0)), torch.arange(64) % 2
+        with torch.no_grad():
+            return float((model.net.generator(latents, labels) - real[labels]).square().mean().sqrt())
+
+    before, labels = far(), torch.arange(16) % 2
+    source = TensorSource({"images": real[labels], "label": labels}, seed=0)
+    optimizer = Optimizer(learning_rate=1e-2, weight_decay=0.0, betas=(0.0, 0.99))
+    config = TrainConfig(steps=40, batch_size=16, optimizer=optimizer, compile="off")
+    fit(model, source, Relativistic(gamma=0.3, anneal_steps=10), config, seed=0, folder=tmp_path)
+    assert far() < 0.4 < 1 < before
 
 
 @pytest.mark.slow
