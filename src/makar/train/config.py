@@ -90,7 +90,8 @@ class TrainConfig(Config):
             each covers, say [0.05, 0.1]. The first is judged and saved; all are kept in `averages/` on the way, from
             which that of another length is made afterwards. Paper: Karras et al. 2024, arXiv:2312.02696, section 3.
         precision: Of forward and backward; the weights stay fp32. "auto": bf16 where this machine is faster with it.
-        compile: torch.compile for each block. "auto": where a forecast says that the run will earn it back.
+        compile: torch.compile for each block; "on" refuses what does not compile. "auto": where a forecast says
+            that the run will earn it back.
         recompute: Activation checkpointing: keep only the blocks' inputs for backward, and compute the rest again.
         patience: Looks of a judging watch without improvement before an early stop. None: never.
         checkpoint_steps: Steps between checkpoints.
