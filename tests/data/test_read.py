@@ -52,6 +52,15 @@ def test_what_is_not_text_is_a_fault_that_counts_its_bytes(tmp_path, data, reaso
     assert fault.where.startswith("a.txt")
 
 
+def test_a_broken_table_counts_all_that_follows(tmp_path):
+    rows, rest = b"moon\n" * 3000, b"caf\xe9\n" + b"star\n" * 60_000
+    *found, fault = items(tmp_path / "a.csv", b"text\n" + rows + rest)
+    assert {item.text for item in found} == {"moon"}
+    assert (fault.reason, fault.where) == ("broken UTF-8", f"a.csv, after row {len(found)}")
+    assert len(rest) <= fault.bytes <= len(rest) + 8192, "a block at a time is decoded"
+    assert 5 * len(found) + fault.bytes == pytest.approx(len(rows + rest), abs=5)
+
+
 def test_a_broken_text_of_one_line_is_counted_in_little_memory(tmp_path):
     data = b"a" * module.BLOCK + b"\xff" + b"a" * (30 * module.BLOCK)
     path = tmp_path / "a.txt"

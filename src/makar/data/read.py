@@ -151,13 +151,15 @@ def read_jsonl(entry: Entry, source: str) -> Iterator[Item]:
 def read_csv(entry: Entry, source: str) -> Iterator[Item]:
     """A table with a header: a document a row."""
     stream: Any = entry.open()
+    number = 0
     with io.TextIOWrapper(stream, "utf-8-sig", newline="") as file:
         csv.field_size_limit(RECORD)
         try:
             for number, row in enumerate(csv.DictReader(file), 1):
                 yield record(row, entry.name, number, source)
         except UnicodeDecodeError as fault:
-            yield Fault("broken UTF-8", entry.name, len(fault.object), "convert it: iconv -t utf-8")
+            lost = len(fault.object) + rest_of(stream)
+            yield Fault("broken UTF-8", f"{entry.name}, after row {number}", lost, "convert it: iconv -t utf-8")
         except csv.Error as fault:
             raise InputError(f"not valid CSV: {fault}", where=entry.name, fix="give Parquet or JSON lines") from None
 
