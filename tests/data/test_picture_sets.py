@@ -3,17 +3,23 @@ import io
 import json
 import tarfile
 import zipfile
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from makar.core.errors import InputError
 from makar.data.census import kind_of_sources
+from makar.data.collect import collect
+from makar.data.config import CollectOptions
+from makar.data.dataset import Dataset
 from makar.data.document import Fault
 from makar.data.fetch import fetch
 from makar.data.picture_sets import Found, pictures
 from makar.data.picture_survey import Facts, survey
+from makar.data.pictures import with_keywords
 from makar.data.sprites import read_index
 from tests.data.drawn import file_of, idx, noise
 
@@ -66,7 +72,7 @@ def test_folders_are_classes(tmp_path):
 )
 def test_folders_that_are_no_classes(tmp_path, names):
     found, faults = read(lay(tmp_path / "a", dict.fromkeys(names)))
-    assert list(found.values()) == [Facts()] * len(names)
+    assert [replace(facts, keywords=()) for facts in found.values()] == [Facts()] * len(names)
     assert not faults
 
 
@@ -242,6 +248,32 @@ def test_emoji_without_an_index_are_named_after_their_code_points(tmp_path):
 def test_pictures_with_numbers_for_names_are_no_emoji(tmp_path, names):
     found, _ = read(lay(tmp_path / "set", {f"{name}.png": None for name in names}))
     assert {facts.text for facts in found.values()} == {None}
+
+
+def test_folders_that_are_no_classes_are_keywords_of_what_has_a_title(tmp_path):
+    drawn = {"art/animals/birds/big_owl.png": "An owl", "art/animals/cat.png": "A cat", "art/moon.png": None}
+    for name, title in drawn.items():
+        path = tmp_path / "set" / "share" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        told = PngInfo()
+        if title:
+            told.add_text("Title", title)
+        Image.new("RGB", (8, 8), (len(name), 3, 9)).save(path, pnginfo=told)
+    (tmp_path / "set" / "share" / "art" / "animals" / "birds" / "hen.png").write_bytes(PNG)
+    (tmp_path / "set" / "share" / "art" / "animals" / "birds" / "hen.txt").write_text("A hen that I drew.")
+    collect(
+        [str(tmp_path / "set")],
+        tmp_path / "out",
+        CollectOptions(test_fraction=0, valid_fraction=0, pictures={"near": 0}),
+    )
+    texts = {
+        picture.id.rpartition("/")[2]: picture.text for picture in Dataset.open(tmp_path / "out").pictures("train")
+    }
+    assert texts == {
+        "big_owl.png": "An owl, animals, birds", "cat.png": "A cat, animals", "moon.png": None,
+        "hen.png": "A hen that I drew.",
+    }  # fmt: skip
+    assert with_keywords("Penguins among animals", ("animals", "big_birds")) == "Penguins among animals, big birds"
 
 
 def test_a_caption_in_many_languages_is_its_first(tmp_path):

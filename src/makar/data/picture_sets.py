@@ -97,7 +97,10 @@ def facts_of(path: str, where: str, beside: Survey) -> Facts | Fault:
         return replace(row, split=split)
     held = beside.beside.get(stem_of(path), {})
     label, fix = label_of(path, folder, held, beside)
-    return Fault("label missing", where, 0, fix) if fix else Facts(held.get("text"), label, None, split)
+    if fix:
+        return Fault("label missing", where, 0, fix)
+    keywords = () if label or beside.classes else tuple(class_path(folder.removeprefix(beside.root)))
+    return Facts(held.get("text"), label, None, split, keywords)
 
 
 def label_of(path: str, folder: str, held: dict[str, str], beside: Survey) -> tuple[str | None, str | None]:

@@ -23,7 +23,7 @@ from makar.data.idx import CLASS_NAMES
 from makar.data.perceptual import find_alike, hashes, small_copies
 from makar.data.picture_sets import Found, pictures
 from makar.data.picture_survey import suffix_of, survey
-from makar.data.pictures import Still, decode, from_array, need_pillow, to_png
+from makar.data.pictures import Still, decode, from_array, need_pillow, to_png, with_keywords
 from makar.data.split import REASONS as HELD
 from makar.data.split import Fate, split, too_small
 from makar.data.steps import Work, all_of, nothing_in, record_of, start_of
@@ -134,7 +134,7 @@ def described(still: Still, found: Found) -> dict[str, Any]:
     return {
         "image": to_png(image),
         "label": facts.label,
-        "text": facts.text or still.said,
+        "text": facts.text or with_keywords(still.said, facts.keywords),
         "id": found.id,
         "group": facts.group or found.id,
         "source": found.source,

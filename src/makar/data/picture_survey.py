@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
+from posixpath import commonpath
 from typing import Any
 
 import numpy as np
@@ -45,12 +46,14 @@ class Facts:
         label: The name of its class.
         group: What must stay on one side of the split with it; None for itself alone.
         split: Which split the source puts it in.
+        keywords: Of the folders that it lies in, where folders are no classes.
     """
 
     text: str | None = None
     label: str | None = None
     group: str | None = None
     split: str | None = None
+    keywords: tuple[str, ...] = ()
 
 
 @dataclass
@@ -71,6 +74,7 @@ class Survey:
         labelled: Whether rows of metadata.jsonl, or files beside pictures, give labels.
         classes: Whether folders are classes.
         splits: Whether folders name splits.
+        root: The folder that all pictures lie in.
     """
 
     pictures: set[str] = field(default_factory=set[str])
@@ -86,6 +90,7 @@ class Survey:
     labelled: bool = False
     classes: bool = False
     splits: bool = False
+    root: str = ""
 
 
 def leaves(source: Fetched) -> Iterator[Entry | Fault]:
@@ -143,6 +148,7 @@ def survey(source: Fetched) -> Survey:
     homes = {parent for parent in found.parents if not any(owns(table, parent) for table in found.labels)}
     found.splits = {"train"} < {split for home in homes for split in [split_of(home)] if split}
     found.classes = are_classes(homes)
+    found.root = commonpath(found.parents) if found.parents else ""
     return found
 
 

@@ -8,7 +8,7 @@ import io
 import struct
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
@@ -107,6 +107,17 @@ def said_in(image: "Image") -> str | None:
     repeated = description.lower().startswith(title.lower().rstrip("."))
     both = [description] if repeated else [title, description]
     return ". ".join(part.rstrip(".") for part in both if part)[:LONGEST] or None
+
+
+def with_keywords(said: str | None, keywords: Sequence[str]) -> str | None:
+    """What a picture says of itself, with the names of its folders that it does not say; of nothing they say nothing.
+
+    Folders of photographs are named after days and journeys, which are no captions: only a titled picture has keywords.
+    """
+    if said is None:
+        return None
+    words = [keyword.replace("_", " ").lower() for keyword in keywords if not keyword.isdigit()]
+    return ", ".join([said, *(each for each in dict.fromkeys(words) if each not in said.lower())])
 
 
 def opened(data: bytes, where: str, make: Callable[["Image"], Made]) -> Made | Fault:
