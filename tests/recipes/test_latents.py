@@ -64,6 +64,19 @@ def test_a_codec_and_a_model_of_its_latents(file, tmp_path):
     assert [path.name for path in done[0].run.samples.iterdir()] == ["back-00000003.png"]
 
 
+def test_a_vae_and_a_model_of_its_codes(file, tmp_path):
+    text = file.read_text()
+    start, end = text.index('family = "autoencoder"'), text.index("[stages.latent]")
+    vae = 'family = "vae"\nnet = { kind = "mlp", sample_size = 8, hidden_sizes = [16], latent_size = 4 }\n\n'
+    latent = text[end:].replace("sample_size = 4,", "sample_size = 1, patch_size = 1,")
+    file.write_text(text[:start] + vae + latent)
+    done = train(load_recipe(file), Workspace(tmp_path))
+    model = open_model(done[-1].run.model)
+    assert Engine(model).generate([Request("dark")])[0].data.size == (8, 8)
+    codec = open_model(done[0].run.model)
+    assert model.parts["codec"].hash() == codec.family.codec(codec).hash()
+
+
 @pytest.mark.parametrize(
     ("old", "new", "said"),
     [

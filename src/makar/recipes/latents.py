@@ -57,7 +57,7 @@ def check_codec(codec: Any, channels: int) -> None:
         RecipeError: Says which it is.
     """
     if not isinstance(codec, LatentCodec):
-        fix = "name a trained autoencoder: parts = {codec = '@autoencoder'}"
+        fix = "name a trained model of the family 'autoencoder' or 'vae': parts = {codec = '@autoencoder'}"
         raise RecipeError("this model makes no latents", where="parts.codec", value=type(codec).__name__, fix=fix)
     if channels != codec.latent_channels:
         what, fix = "the codec's latents have other channels", f"set model.net.in_channels={codec.latent_channels}"

@@ -19,6 +19,10 @@ from makar.families.diffusion.denoise import Guidance, guided
 from makar.families.diffusion.family import FAMILY
 from makar.families.diffusion.path import ddpm_sigmas
 from makar.families.diffusion.samplers import SAMPLERS, sample
+from makar.families.vae.codec import VaeCodec
+from makar.families.vae.config import VaeConfig
+from makar.families.vae.family import FAMILY as VAE
+from makar.nets.gaussians import Normal
 from makar.nets.image_config import DiTConfig, UNetConfig
 from tests.families.diffusion.conftest import shaken
 
@@ -43,10 +47,51 @@ def make(path=DdpmPath(), neck="kl", net="dit", classes=3, names=()):  # noqa: B
     return Model(FAMILY, config, shaken(FAMILY.build(config)).eval(), {"codec": codec(neck)})
 
 
+def of_vae(net, likelihood="logistic"):
+    """A diffusion model of the codes of a variational autoencoder."""
+    config = VaeConfig.model_validate({"net": net, "likelihood": likelihood})
+    coder = VaeCodec(Model(VAE, config, VAE.build(config)))
+    shape = DiTConfig(
+        sample_size=1, patch_size=1, in_channels=coder.latent_channels, num_layers=1, num_attention_heads=2,
+        attention_head_dim=8, num_classes=3,
+    )  # fmt: skip
+    config = DiffusionConfig(net=shape)
+    return Model(FAMILY, config, shaken(FAMILY.build(config)).eval(), {"codec": coder})
+
+
 def saved(model, folder):
     folder.mkdir()
     FAMILY.folder.save(model, folder)
     return folder
+
+
+VAES = {
+    "mlp": {"kind": "mlp", "sample_size": 8, "hidden_sizes": [8], "latent_size": 3},
+    "conv": {"kind": "conv", "sample_size": 8, "block_out_channels": [8], "latent_size": 3},
+    "ladder": {"kind": "ladder", "sample_size": 8, "block_out_channels": [8, 8], "latent_channels": [1, 2]},
+}
+
+
+@pytest.mark.parametrize("net", VAES)
+def test_a_vae_is_a_codec_of_one_place(tmp_path, net):
+    """From pictures to codes and back as the model itself says it; a model of its codes comes back whole."""
+    model = of_vae(VAES[net])
+    coder, images = model.parts["codec"], torch.rand(2, 1, 8, 8) * 2 - 1
+    assert isinstance(coder, LatentCodec)
+    mean, spread = coder.moments(images)
+    assert mean.shape == spread.shape == (2, coder.latent_channels, 1, 1)
+    torch.testing.assert_close(mean.flatten(1), coder.model.net.code_of(images))
+    if net != "ladder":
+        seen = coder.model.net.see(images)
+        twice = torch.full((2, coder.latent_channels), 2.0)
+        torch.testing.assert_close((mean + 2 * spread).flatten(1), Normal(*seen).at(twice))
+    again = open_model(saved(model, tmp_path / "model"))
+    assert again.parts["codec"].hash() == coder.hash()
+    pictures = [Engine(each).generate([Request(1)])[0].data for each in (model, again)]
+    assert pictures[0].size == (8, 8)
+    assert pictures[0] == pictures[1]
+    with pytest.raises(InputError, match="one size"):
+        coder.moments(torch.zeros(1, 1, 16, 16))
 
 
 def test_an_autoencoder_is_a_codec_of_latents():

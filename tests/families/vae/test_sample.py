@@ -28,7 +28,7 @@ def test_a_picture_is_given_back_as_its_code_says(net, images):
     assert isinstance(codec, Codec)
     pictures = [to_picture(image) for image in images]
     batch = codec.encode(pictures)
-    assert batch["code"].shape == (4, model.net.code_size)
+    assert batch["images"].shape == (4, model.net.code_size, 1, 1)
     given = codec.decode(batch)
     assert drawn(model, *({"image": picture} for picture in pictures)) == [picture.tobytes() for picture in given]
     assert given[0].size == (8, 8)
@@ -70,9 +70,9 @@ def test_an_edit_goes_along_its_direction(images):
     model = make()
     way = torch.tensor([1.0, -1.0, 0.5])
     model.parts[DIRECTIONS] = {"Bag": way}
-    code = VaeCodec(model).encode(list(images[:1]))["code"]
+    code = VaeCodec(model).encode(list(images[:1]))["images"]
     for edit, length in (("+Bag", 1.0), ("-Bag=2.5", -2.5)):
-        wanted = VaeCodec(model).decode({"code": code + length * way})[0]
+        wanted = VaeCodec(model).decode({"images": code + length * way[:, None, None]})[0]
         assert drawn(model, {"image": images[0], "edit": edit}) == [wanted.tobytes()]
     assert drawn(model, {"edit": ["+Bag", "-Bag"]}) == drawn(model, None)
 

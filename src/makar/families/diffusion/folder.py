@@ -18,7 +18,7 @@ from torch import Tensor
 
 from makar.core.errors import ModelError
 from makar.core.files import read_object, write_json
-from makar.core.nouns import LatentCodec, Model, Parts
+from makar.core.nouns import Family, LatentCodec, Model, Parts
 from makar.families.diffusion.build import build
 from makar.families.diffusion.config import DiffusionConfig
 from makar.families.diffusion.denoise import Net, config_of
@@ -146,7 +146,8 @@ def save_latent(model: Model[Net], codec: LatentCodec, folder: Path) -> None:
     write_json(folder / part / "config.json", net)
     write_weights(weights, folder / part)
     save_scheduler(scheduler, folder)
-    parts: dict[str, Any] = {part: ("diffusers", net["_class_name"]), "vae": ("diffusers", vae["_class_name"])}
+    kind = ("diffusers", vae["_class_name"]) if "_class_name" in vae else ("makar", vae["model_type"])
+    parts: dict[str, Any] = {part: ("diffusers", net["_class_name"]), "vae": kind}
     parts |= {"scheduler": ("diffusers", scheduler["_class_name"])} if scheduler else {}
     if text:
         save_towers(text, folder)
@@ -217,12 +218,20 @@ def codec_in(folder: Path) -> LatentCodec:
     """The codec that lies beside a net.
 
     Raises:
-        ModelError: It is none of makar's autoencoders, or damaged.
+        ModelError: It is of another kind than makar's, or damaged.
     """
-    from makar.families.autoencoder.codec import AutoencoderCodec
-    from makar.families.autoencoder.family import FAMILY
+    for family in codecs():
+        if family.folder.recognises(folder) and family.codec is not None:
+            codec = family.codec(family.folder.load(folder))
+            assert isinstance(codec, LatentCodec)
+            return codec
+    fix = "open a pipeline with an AutoencoderKL or a VQModel"
+    raise ModelError("this pipeline's codec is of another kind than makar's", where=folder, fix=fix)
 
-    if not FAMILY.folder.recognises(folder):
-        fix = "open a pipeline with an AutoencoderKL or a VQModel"
-        raise ModelError("this pipeline's codec is of another kind than makar's", where=folder, fix=fix)
-    return AutoencoderCodec(FAMILY.folder.load(folder))
+
+def codecs() -> tuple[Family[Any], ...]:
+    """The families whose models are codecs of latents."""
+    from makar.families.autoencoder.family import FAMILY as AUTOENCODER
+    from makar.families.vae.family import FAMILY as VAE
+
+    return AUTOENCODER, VAE

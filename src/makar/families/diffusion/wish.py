@@ -61,7 +61,7 @@ def codec_of(model: Model[Net]) -> LatentCodec | None:
     codec = model.parts.get("codec")
     if codec is None or isinstance(codec, LatentCodec):
         return codec
-    raise ModelError("this codec makes no latents", value=type(codec).__name__, fix="give the model an autoencoder")
+    raise ModelError("this codec makes no latents", value=type(codec).__name__, fix="give it an autoencoder or a VAE")
 
 
 def guide_of(model: Model[Net]) -> Model[Net] | None:
