@@ -21,6 +21,7 @@ NAMES = (
     "rollouts",
     "gan",
     "pictures",
+    "vae",
     "clip",
     "text_to_image",
     "vlm",

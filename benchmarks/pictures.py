@@ -2,20 +2,33 @@
 
 Ours is `train.step.train_step` as `makar train` runs it, and the engine as `makar generate` does. The peers are
 `DiTTransformer2DModel`, `UNet2DModel` and `AutoencoderKL` in the loop that their users write, and `DDIMPipeline`. All
-are shown the same pictures and take steps in turn.
+are shown the same pictures, which lie ready, and take steps in turn; what it takes to load such pictures from their
+shards stands beside them as a share of our step, and what memory a step takes.
 """
 
+import statistics
+import tempfile
+import time
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import diffusers
+import numpy as np
 import torch
 import torch.nn.functional as F
+from PIL import Image
 from torch import Tensor
 
 from benchmarks import steps
-from benchmarks.steps import Step
+from benchmarks.steps import WAYS, Step
 from makar.core.device import Precision, measure
-from makar.core.nouns import Batch, Request
+from makar.core.nouns import Batch, Model, Request
+from makar.core.say import silent
+from makar.data.collect import collect
+from makar.data.config import Augment, CollectOptions
+from makar.data.dataset import Dataset
+from makar.data.pixels import Pixels, kept_pixels
 from makar.engine.run import Engine
 from makar.families.autoencoder.config import AutoencoderConfig
 from makar.families.autoencoder.family import FAMILY as AUTOENCODER
@@ -30,6 +43,8 @@ from makar.nets.image_config import DiTConfig, UNetConfig
 ROWS, CLASSES = 64, 10
 DRAWN, STEPS = 16, 10
 """Pictures that are drawn at once, and in how many steps each."""
+STORED, LOADED = 512, 200
+"""Pictures that are loaded from, and how many batches."""
 
 NETS = {
     "DiT, 28 px in patches of 2": DiTConfig(
@@ -41,6 +56,7 @@ NETS = {
     ),
 }  # fmt: skip
 
+SQUEEZER = "autoencoder, 32 px"
 SQUEEZED = AutoencoderNetConfig(sample_size=32, block_out_channels=(32, 64), mid_block_add_attention=False)
 
 
@@ -51,42 +67,80 @@ def run(repeats: int = 5) -> dict[str, Any]:
         repeats: Turns that every way takes; each is at least one step and half a second.
 
     Returns:
-        By net rows a second, and the ratios of ours to the others.
+        By net rows a second, the ratios of ours to the others, loading as a share of our step, and memory.
     """
     precision = measure().precision
-    found = {f"training {name}": compare(name, config, precision, repeats) for name, config in NETS.items()}
     return {
         "precision": precision,
-        **found,
-        "training autoencoder, 32 px": squeeze(precision, repeats),
+        **{f"training {name}": compare(name, precision, repeats) for name in (*NETS, SQUEEZER)},
         "drawing by the U-Net, picture steps": draw(repeats),
     }
 
 
-def compare(name: str, config: DiTConfig | UNetConfig, precision: Precision, repeats: int) -> dict[str, Any]:
-    """Training of one denoiser: every way in turn."""
+def compare(name: str, precision: Precision, repeats: int) -> dict[str, Any]:
+    """Training of one net: every way in turn."""
     torch.compiler.reset()
-    whole, rows = DiffusionConfig(net=config, path=DdpmPath()), shown(config.in_channels, config.sample_size)
-    ways = {
-        "makar": denoiser(whole, rows, precision, compiled=True),
-        "makar_eager": denoiser(whole, rows, precision, compiled=False),
-        "peer_fp32": their_denoiser(config, rows, "fp32", compiled=False),
-        "peer_bf16": their_denoiser(config, rows, "bf16", compiled=False),
-        "peer_bf16_compiled": their_denoiser(config, rows, "bf16", compiled=True),
+    make = partial(way_of, name, precision)
+    found = steps.beside(name, {way: make(way) for way in WAYS}, ROWS, repeats)
+    net = SQUEEZED if name == SQUEEZER else NETS[name]
+    seconds = loading(net.in_channels, net.sample_size)
+    return {
+        "parameters": steps.parameters(fresh(name).net),
+        **found,
+        "loading_share": round(seconds * found["rows_per_second"]["makar"] / ROWS, 5),
+        "peak_mib": steps.peaks(make, WAYS),
     }
-    parameters = steps.parameters(DIFFUSION.build(whole))
-    return {"parameters": parameters, **steps.beside(name, ways, ROWS, repeats)}
+
+
+def way_of(name: str, precision: Precision, way: str) -> Step:
+    """What takes a step of one net in one way."""
+    mine, spoken, compiled = steps.manner(way, precision)
+    if name == SQUEEZER:
+        rows = {"images": shown(3, SQUEEZED.sample_size)["images"]}
+        objective = Reconstruct()
+        peer = their_squeezer
+    else:
+        config = NETS[name]
+        rows, objective = shown(config.in_channels, config.sample_size), Denoise()
+        peer = partial(their_denoiser, config)
+    if mine:
+        return steps.ours(fresh(name), objective, rows, spoken, compiled=compiled)
+    return peer(rows, spoken, compiled=compiled)
+
+
+def fresh(name: str) -> Model[Any]:
+    """Our model of a name."""
+    if name == SQUEEZER:
+        return steps.fresh(AUTOENCODER, AutoencoderConfig(net=SQUEEZED))
+    return steps.fresh(DIFFUSION, DiffusionConfig(net=NETS[name], path=DdpmPath()))
+
+
+def loading(channels: int, side: int) -> float:
+    """Seconds that a step's rows take from pixel shards, mirrored at random."""
+    rng = np.random.default_rng(0)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        (folder / "pictures").mkdir()
+        for number in range(STORED):
+            pixels = rng.integers(0, 256, (side, side) if channels == 1 else (side, side, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(folder / "pictures" / f"{number}.png")
+        options = CollectOptions.model_validate({"valid_fraction": 0.0, "pictures": {"near": 0}})
+        collect([str(folder / "pictures")], folder / "set", options)
+        depth = 1 if channels == 1 else 3
+        shards = kept_pixels(Dataset.open(folder / "set"), "train", side, depth, say=silent)
+        source = Pixels(shards, 0, Augment(flip=True))
+        times: list[float] = []
+        for step in range(LOADED):
+            began = time.perf_counter()
+            source.batch(step, ROWS)
+            times.append(time.perf_counter() - began)
+    return statistics.median(times)
 
 
 def shown(channels: int, side: int) -> Batch:
     """Noise in place of pictures, with labels."""
     images = torch.rand(ROWS, channels, side, side, generator=torch.Generator().manual_seed(0)) * 2 - 1
     return {"images": images, "label": torch.arange(ROWS) % CLASSES}
-
-
-def denoiser(config: DiffusionConfig, rows: Batch, precision: Precision, *, compiled: bool) -> Step:
-    """A step of the trainer."""
-    return steps.ours(steps.fresh(DIFFUSION, config), Denoise(), rows, precision, compiled=compiled)
 
 
 def their_net(config: DiTConfig | UNetConfig) -> torch.nn.Module:
@@ -108,26 +162,6 @@ def their_denoiser(config: DiTConfig | UNetConfig, rows: Batch, precision: Preci
         return F.mse_loss(said.float(), noise)
 
     return steps.theirs(their_net(config), loss, precision, compiled=compiled)
-
-
-def squeeze(precision: Precision, repeats: int) -> dict[str, Any]:
-    """Training of the autoencoder of latent diffusion: every way in turn."""
-    torch.compiler.reset()
-    config, rows = AutoencoderConfig(net=SQUEEZED), {"images": shown(3, SQUEEZED.sample_size)["images"]}
-    ways = {
-        "makar": squeezer(config, rows, precision, compiled=True),
-        "makar_eager": squeezer(config, rows, precision, compiled=False),
-        "peer_fp32": their_squeezer(rows, "fp32", compiled=False),
-        "peer_bf16": their_squeezer(rows, "bf16", compiled=False),
-        "peer_bf16_compiled": their_squeezer(rows, "bf16", compiled=True),
-    }
-    parameters = steps.parameters(AUTOENCODER.build(config))
-    return {"parameters": parameters, **steps.beside("autoencoder", ways, ROWS, repeats)}
-
-
-def squeezer(config: AutoencoderConfig, rows: Batch, precision: Precision, *, compiled: bool) -> Step:
-    """A step of the trainer."""
-    return steps.ours(steps.fresh(AUTOENCODER, config), Reconstruct(), rows, precision, compiled=compiled)
 
 
 def their_squeezer(rows: Batch, precision: Precision, *, compiled: bool) -> Step:

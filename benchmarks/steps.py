@@ -3,8 +3,12 @@
 import statistics
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 from itertools import count
+from multiprocessing import get_context
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -20,6 +24,24 @@ from makar.train.step import Setting, train_step
 
 Step = Callable[[], object]
 """Takes one step, and waits until it is done."""
+
+WAYS = ("makar", "makar_eager", "peer_fp32", "peer_bf16", "peer_bf16_compiled")
+"""Ours as it runs and without its compiled blocks; a peer as its users run it, and in bfloat16."""
+
+
+PROCESS = Path("/proc/self")
+"""What Linux says of this process."""
+
+
+def manner(way: str, probed: Precision) -> tuple[bool, Precision, bool]:
+    """Whether a way is ours, its precision, and whether it is compiled.
+
+    Args:
+        way: One of `WAYS`.
+        probed: The precision that the probe of this machine chose, which ours takes.
+    """
+    mine = way.startswith("makar")
+    return mine, probed if mine else "fp32" if "fp32" in way else "bf16", way in ("makar", "peer_bf16_compiled")
 
 
 def in_turn(title: str, ways: Mapping[str, Step], repeats: int) -> dict[str, float]:
@@ -64,6 +86,38 @@ def beside(title: str, ways: Mapping[str, Step], rows: int, repeats: int) -> dic
         "rows_per_second": {way: round(speed, 1) for way, speed in speeds.items()},
         "ratios": {way: round(speeds[first] / speed, 2) for way, speed in speeds.items() if way != first},
     }
+
+
+def peaks(make: Callable[[str], Step], ways: Sequence[str]) -> dict[str, int]:
+    """MiB that two steps of each way take beyond what is there before it is made, each in a process of its own.
+
+    Args:
+        make: From a way to its step; a function of a module, or a partial of one.
+        ways: Their names.
+
+    Returns:
+        By way; nothing where no Linux says it.
+    """
+    if not PROCESS.is_dir():
+        return {}
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn"), max_tasks_per_child=1) as processes:
+        return dict(zip(ways, processes.map(partial(peak, make), ways), strict=True))
+
+
+def peak(make: Callable[[str], Step], way: str) -> int:
+    """MiB that two steps take at most beyond what this process held before."""
+    (PROCESS / "clear_refs").write_text("5")  # the highest is from now on: importing took more than is held
+    before = highest()
+    step = make(way)
+    step()
+    step()  # the first makes the optimizer's state
+    return (highest() - before) >> 10
+
+
+def highest() -> int:
+    """KiB of memory that this process held at most."""
+    lines = (PROCESS / "status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM"))
 
 
 def parameters(net: nn.Module) -> int:
