@@ -77,3 +77,33 @@ def conversation(seed):
             messages.append({"role": "tool", "content": text(draw)})
         messages.append({"role": "assistant", "content": text(draw) + draw.choice(["Yes", "no.", "月"])})
     return messages
+
+
+def tooled(seed):
+    """The same with tools told, and an assistant who calls them: without a word, with an empty one, or with some."""
+    draw = random.Random(f"tools {seed}")
+    tools = [
+        {
+            "type": "function",
+            "function": {
+                "name": f"look_{k}",
+                "description": text(draw),
+                "parameters": {"type": "object", "at": [k, None]},
+            },
+        }
+        for k in range(draw.randint(1, 3))
+    ]
+    messages = []
+    for message in conversation(seed):
+        if message["role"] == "assistant" and draw.random() < 0.5:
+            calls = [
+                {
+                    "type": "function",
+                    "function": {"name": "look_0", "arguments": {text(draw, 2): text(draw), "n": draw.random()}},
+                }
+                for _ in range(draw.randint(1, 2))
+            ]
+            said = draw.choice([{}, {"content": None}, {"content": ""}, {"content": text(draw)}])
+            messages += [{"role": "assistant", "tool_calls": calls, **said}, {"role": "tool", "content": text(draw)}]
+        messages.append(message)
+    return messages, draw.choice([tools, tools, None])

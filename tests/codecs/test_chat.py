@@ -17,8 +17,13 @@ from makar.codecs.chat import (
     template_of,
 )
 from makar.core.errors import InputError, ModelError
+from makar.core.nouns import Model, Request
+from makar.families.language.config import LanguageConfig
+from makar.families.language.family import FAMILY
+from makar.families.language.sample import prompt_ids as asked_ids
+from makar.nets.decoder import Decoder
 
-from .conversations import CHATML, HEADERS, MARKED, OUTSIDE, THINKS, conversation
+from .conversations import CHATML, HEADERS, MARKED, OUTSIDE, THINKS, conversation, tooled
 
 SOURCES = {
     "ours": TEMPLATE, "chatml": CHATML, "marked": MARKED, "headers": HEADERS, "outside": OUTSIDE, "thinks": THINKS,
@@ -39,24 +44,40 @@ def pair(request, bpe, tmp_path_factory):
 
 
 def same(pair, count):
+    """Trainer, generator and transformers give the same ids; with tools where the template tells them."""
     codec, theirs, name = pair
-    template = template_of(codec)
+    template, generator = template_of(codec), generating(codec)
     for seed in range(count):
-        messages = conversation(seed)
-        ids, mask = chat_ids(codec, template, messages)
+        messages, tools = tooled(seed) if name in ("ours", "thinks") else (conversation(seed), None)
+        ids, mask = chat_ids(codec, template, messages, tools)
         marked = template.marks
-        found = theirs.apply_chat_template(messages, return_dict=True, return_assistant_tokens_mask=marked)
+        found = theirs.apply_chat_template(messages, tools, return_dict=True, return_assistant_tokens_mask=marked)
         assert ids == found["input_ids"]
-        prompt = prompt_ids(codec, template, messages)
-        assert prompt == theirs.apply_chat_template(messages, add_generation_prompt=True, return_dict=False)
+        prompt = prompt_ids(codec, template, messages, tools)
+        assert prompt == theirs.apply_chat_template(messages, tools, add_generation_prompt=True, return_dict=False)
         if marked and name != "outside":
             assert [int(learned) for learned in mask] == found["assistant_masks"]
         stops = [token for token, learned in zip(ids, mask, strict=True) if learned and token in codec.special.values()]
         assert len(stops) == sum(message["role"] == "assistant" for message in messages)
+        if tools is not None:  # which nobody gives a generator
+            prompt = theirs.apply_chat_template(messages, add_generation_prompt=True, return_dict=False)
+        assert asked_ids(generator, messages) == prompt
+        if seed % 50 == 0:
+            state = FAMILY.sampler.start(generator, [Request(messages)])
+            assert state["tokens"][0, : int(state["prompt"])].tolist() == prompt
+
+
+def generating(codec):
+    """The smallest model that answers in a tokenizer's tokens."""
+    config = LanguageConfig(
+        vocab_size=codec.vocab_size, hidden_size=2, num_hidden_layers=1, num_attention_heads=1, intermediate_size=2,
+        max_position_embeddings=8192,
+    )  # fmt: skip
+    return Model(FAMILY, config, Decoder(config), {"codec": codec}, {"max_tokens": 1})
 
 
 def test_ids_and_mask_are_those_of_transformers(pair):
-    same(pair, 100)
+    same(pair, 40)
 
 
 @pytest.mark.slow
