@@ -1,18 +1,24 @@
 """CLIP, an autoencoder and a model that reads, by one recipe: what comes out is a pipeline of Stable Diffusion 3."""
 
+import json
+
 import diffusers
 import pytest
+import torch
+from PIL import Image
 
 from makar.core.errors import ModelError
 from makar.core.nouns import Request
 from makar.engine.load import open_model
 from makar.engine.run import Engine
+from makar.families.diffusion.towers import Towers
 from makar.recipes.assemble import assemble
 from makar.recipes.execute import train
 from makar.recipes.load import load_recipe
 from makar.recipes.run import Workspace
 from makar.train.metrics import read_metrics
 from tests.emoji import draw_set
+from tests.families.diffusion.test_piped import TEXTS, made_elsewhere
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # diffusers, at numpy
 DATA = 'data = {{ sources = ["{folder}"], rows = "scenes" }}'
@@ -153,3 +159,33 @@ def test_what_does_not_fit_is_refused_before_it_trains(place, tmp_path, change, 
     file = load_recipe(place / "told.toml", sets, stage="pixels")
     with pytest.raises(ModelError, match=said):
         assemble(next(iter(file.stages.values())), Workspace(tmp_path).run("x"), Workspace(place))
+
+
+def test_a_pipeline_made_elsewhere_is_fine_tuned_here(tmp_path):
+    """Two towers, which are frozen, an autoencoder of another hand, and captions of one's own."""
+    made_elsewhere(tmp_path).save_pretrained(tmp_path / "theirs")
+    (tmp_path / "pictures").mkdir()
+    rows: list[str] = []
+    for number in range(24):
+        Image.new("RGB", (8, 8), (9 * number, 99, 30)).save(tmp_path / "pictures" / f"{number}.png")
+        rows.append(json.dumps({"file_name": f"{number}.png", "text": TEXTS[number % 3]}) + "\n")
+    (tmp_path / "pictures" / "metadata.jsonl").write_text("".join(rows))
+    collected = "{ valid_fraction = 0.3, test_fraction = 0.0, pictures = { near = 0 } }"
+    (tmp_path / "mine.toml").write_text(f"""
+init = "{tmp_path / "theirs"}"
+data = {{ sources = ["{tmp_path / "pictures"}"], rows = "captioned", collect = {collected} }}
+train = {{ steps = 1, batch_size = 4, compile = "off" }}
+watch = {{ validate_rows = 4, prompts = ["a red dog"] }}
+sample = {{ steps = 2, guidance_scale = 2.0 }}
+""")
+    (result,) = train(load_recipe(tmp_path / "mine.toml"), Workspace(tmp_path))
+    before, after = open_model(tmp_path / "theirs"), open_model(result.run.model)
+    assert isinstance(after.parts["text"], Towers)
+    assert after.parts["text"].hash() == before.parts["text"].hash()
+    assert after.config == before.config
+    pairs = zip(before.net.parameters(), after.net.parameters(), strict=True)
+    assert any(not torch.equal(one, other) for one, other in pairs)
+    pipeline = diffusers.StableDiffusion3Pipeline.from_pretrained(
+        result.run.model, text_encoder_3=None, tokenizer_3=None
+    )
+    assert pipeline.text_encoder.config.hidden_size != pipeline.text_encoder_2.config.hidden_size

@@ -94,8 +94,8 @@ def test_the_folder_is_a_pipeline_that_makes_the_same_pictures(tmp_path, caplog,
 
 
 @torch.no_grad()
-def test_a_pipeline_made_elsewhere_runs_here(tmp_path):
-    """Two towers of other widths, norms of queries and keys, dual attention, and a shift of the flow."""
+def made_elsewhere(folder):
+    """A pipeline of two towers of other widths, norms of queries and keys, dual attention, and a shift of the flow."""
     clips = [
         transformers.CLIPTextModelWithProjection(
             transformers.CLIPTextConfig(
@@ -106,8 +106,8 @@ def test_a_pipeline_made_elsewhere_runs_here(tmp_path):
         ).eval()
         for width, act in ((16, "quick_gelu"), (24, "gelu"))
     ]  # fmt: skip
-    train_captions(TEXTS * 3, 600, 12).save(tmp_path / "words")
-    words = [transformers.CLIPTokenizer.from_pretrained(tmp_path / "words") for _ in clips]
+    train_captions(TEXTS * 3, 600, 12).save(folder / "words")
+    words = [transformers.CLIPTokenizer.from_pretrained(folder / "words") for _ in clips]
     words[1].pad_token = "!"  # as the second one of Stable Diffusion 3
     net = diffusers.SD3Transformer2DModel(
         sample_size=4, in_channels=3, out_channels=3, num_layers=2, attention_head_dim=8, num_attention_heads=2,
@@ -118,11 +118,15 @@ def test_a_pipeline_made_elsewhere_runs_here(tmp_path):
         block_out_channels=(8, 8), norm_num_groups=4, latent_channels=3, scaling_factor=1.5, shift_factor=0.1,
         down_block_types=("DownEncoderBlock2D",) * 2, up_block_types=("UpDecoderBlock2D",) * 2,
     )  # fmt: skip
-    theirs = diffusers.StableDiffusion3Pipeline(
+    return diffusers.StableDiffusion3Pipeline(
         transformer=shaken(net).eval(), scheduler=diffusers.FlowMatchEulerDiscreteScheduler(shift=3.0), vae=vae.eval(),
         text_encoder=clips[0], tokenizer=words[0], text_encoder_2=clips[1], tokenizer_2=words[1],
         text_encoder_3=None, tokenizer_3=None,
     )  # fmt: skip
+
+
+def test_a_pipeline_made_elsewhere_runs_here(tmp_path):
+    theirs = made_elsewhere(tmp_path)
     theirs.save_pretrained(tmp_path / "model")
     model = open_model(tmp_path / "model")
     assert (model.config.path.shift, model.config.net.empty_tokens) == (3.0, 256)
