@@ -81,11 +81,13 @@ def test_ids_and_mask_are_those_of_transformers(pair):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_ids_and_mask_are_those_of_transformers_a_thousand_times(pair):
     same(pair, 1000)
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_ids_are_those_of_transformers_with_a_published_model():
     import transformers
 
