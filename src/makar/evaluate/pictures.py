@@ -21,7 +21,7 @@ from makar.data.pixels import PixelShards, kept_pixels
 from makar.engine.run import Answer, Engine
 from makar.evaluate.classifier import ClassifierConfig, classifier_of
 from makar.evaluate.config import EvaluateOptions
-from makar.evaluate.features import FeatureNetwork, own, torchscript, values_of
+from makar.evaluate.features import LITE, FeatureNetwork, efficientnet_lite, own, torchscript, values_of
 from makar.families.diffusion.caption import encoder_of, reads
 from makar.families.diffusion.words import literal, readable
 from makar.families.settings import square
@@ -199,6 +199,8 @@ class PictureMaterial:
     @cached_property
     def network(self) -> FeatureNetwork:
         """What turns pictures into features."""
+        if str(self.options.features) == LITE:
+            return efficientnet_lite()
         if self.options.features is not None:
             return torchscript(self.options.features)
         return own(self.classifier.net, short_name(self.dataset.path), named=self.named)
