@@ -45,6 +45,15 @@ def test_metadata_is_read_without_tensors(tmp_path):
     assert tensor_metadata(made(tmp_path / "x")) == {"format": "pt", "who": "us"}
 
 
+def test_equal_tensors_and_metadata_are_equal_files(tmp_path):
+    words = {f"key {k}": f'"{chr(0x1F300 + k)}\n\x01' for k in range(20)}
+    for name, metadata in {"one": words, "other": dict(reversed(words.items()))}.items():
+        save_tensors(tmp_path / name, {"a": torch.ones(3), "b": torch.zeros(2, 2)}, metadata)
+    assert (tmp_path / "one").read_bytes() == (tmp_path / "other").read_bytes()
+    assert tensor_metadata(tmp_path / "one") == {"format": "pt", **words}
+    assert torch.equal(load_tensors(tmp_path / "one")["a"], torch.ones(3))
+
+
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(ModelError, match="missing"):
         load_tensors(tmp_path / "x")

@@ -73,4 +73,4 @@ def test_what_is_not_stacked_has_no_kinds(dataset):
 
 
 def test_it_is_measured_only_where_it_is_named(dataset):
-    assert "modes" not in applicable(model(3), dataset)
+    assert "modes" not in applicable(model(3), dataset, EvaluateOptions())

@@ -1,6 +1,7 @@
 """Tensor files: safetensors, checked before a byte is believed."""
 
 import hashlib
+import json
 from collections.abc import Generator, Iterable, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -26,6 +27,8 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[st
     with mending(path):
         try:
             save_file(plain, path, metadata={"format": "pt", **(metadata or {})})
+            if metadata:
+                order_metadata(path)
         except SafetensorError as fault:
             if isinstance(fault.__cause__, OSError):
                 raise fault.__cause__ from None
@@ -35,6 +38,18 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[st
                 raise OSError(13, str(fault)) from None
             raise
         sync(path)
+
+
+def order_metadata(path: Path) -> None:
+    """Put a new file's metadata in order: the library's own differs each time, and equal models are equal files."""
+    with path.open("r+b") as file:
+        size = int.from_bytes(file.read(8), "little")
+        header = json.loads(file.read(size))
+        header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+        ordered = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode().ljust(size)
+        assert len(ordered) == size, "the library writes JSON as Python does"
+        file.seek(8)
+        file.write(ordered)
 
 
 def load_tensors(path: Path) -> dict[str, Tensor]:

@@ -90,7 +90,7 @@ def export_model(
 
 def generate(
     model: "str | Path | Model[Any]",
-    prompt: str | int | Mapping[str, Any] | Sequence[Any] = "",
+    prompt: str | int | Mapping[str, Any] | Sequence[Any] | None = None,
     *,
     images: Sequence[Any] = (),
     count: int = 1,
@@ -133,7 +133,7 @@ def generate(
 
 def stream(
     model: "str | Path | Model[Any]",
-    prompt: str | Mapping[str, Any] | Sequence[Any] = "",
+    prompt: str | Mapping[str, Any] | Sequence[Any] | None = None,
     *,
     images: Sequence[Any] = (),
     count: int = 1,
@@ -154,7 +154,7 @@ def stream(
 
 def requests(
     model: "Model[Any]",
-    prompt: str | int | Mapping[str, Any] | Sequence[Any],
+    prompt: str | int | Mapping[str, Any] | Sequence[Any] | None,
     count: int,
     seed: int,
     *,
@@ -169,14 +169,14 @@ def requests(
     from makar.core.nouns import Request
 
     chosen = parse(model.family.settings, {**model.generation, **settings}, "generation settings")
-    prompts = [prompt] if isinstance(prompt, str | int | Mapping) else prompt
-    # The class 0 is a class, and an empty caption is a mistake; a model of words begins from nothing.
-    asked: list[Any] = [None if each == "" and not makes_pictures(model) else each for each in prompts]
+    prompts = [prompt] if prompt is None or isinstance(prompt, str | int | Mapping) else prompt
+    # The class 0 is a class, and an empty caption is a mistake; where nothing is captioned, no words are no prompt.
+    asked: list[Any] = [None if each == "" and "text" not in model.parts else each for each in prompts]
     if images:
         if not sees_pictures(model):
             fix = "leave images out, or name a model that sees"
             raise InputError("this model takes no pictures beside a prompt", value=len(images), fix=fix)
-        asked = [{"text": text, "image": list(images)} for text in prompts]
+        asked = [{"text": text or "", "image": list(images)} for text in prompts]
     elif answers_questions(model) and not plain:
         if any(isinstance(each, Mapping) for each in prompts):
             fix = "leave the suffix out, or continue plainly: --plain"
