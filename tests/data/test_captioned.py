@@ -72,6 +72,7 @@ def test_a_picture_keeps_its_caption_in_every_epoch(pixels):
         batch = source.batch(step, 4)
         number = ((batch["images"][:, 0, 0, 0] + 1) * 127.5).round().long()
         assert torch.equal(batch["tokens"], number[:, None].expand(4, 5))
+        assert source.origins(step, 4) == number.tolist()
 
 
 def test_captions_for_other_pictures_are_a_fault_of_makar(pixels):

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from makar.core.nouns import Source
+from makar.core.nouns import Source, TracedSource
 from makar.data.packed import PackedTokens
 from makar.data.tokens import write_tokens
 
@@ -77,6 +77,8 @@ def test_rows_depend_on_their_global_number_alone(make, lengths, length, size, s
         alone = PackedTokens(make(lengths, 5), length, seed=2).batch(step * size + row, 1)
         for name in batch:
             assert torch.equal(batch[name][row : row + 1], alone[name])
+    assert isinstance(source, TracedSource)
+    assert sorted(set(source.origins(step, size))) == sorted(set(owners(lengths)[batch["tokens"]].flatten().tolist()))
 
 
 @settings(max_examples=60, deadline=None)

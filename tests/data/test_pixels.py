@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from makar.core.errors import InputError
-from makar.core.nouns import Source
+from makar.core.nouns import Source, TracedSource
 from makar.core.random import Rng
 from makar.data.collect import collect
 from makar.data.config import Augment, CollectOptions, PictureOptions
@@ -88,6 +88,8 @@ def test_an_epoch_shows_every_picture_once_with_its_label(dataset, shards):
     assert sorted(found) == list(range(30))
     assert torch.allclose(images[found], wanted)
     assert labels[found].tolist() == shards.labels.tolist()
+    assert isinstance(source, TracedSource)
+    assert torch.allclose(batches[2]["images"], wanted[source.origins(2, 6)])
     assert not torch.equal(source.batch(5, 6)["images"], batches[0]["images"]), "the next epoch has another order"
 
 

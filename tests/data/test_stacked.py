@@ -36,6 +36,7 @@ def test_a_row_is_three_pictures_and_a_function_of_its_place(dataset):
     one = torch.from_numpy(shards.take(rows[5, 1:2].numpy())).float() / 127.5 - 1
     assert torch.equal(whole[5, 1:2], one[0])
     assert len(source.rows(0, 400).unique()) == shards.rows
+    assert source.origins(1, 4) == rows[4:8].flatten().tolist()
 
 
 def test_colours_are_not_stacked(dataset):

@@ -7,7 +7,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from makar.core.errors import InputError
-from makar.core.nouns import Source
+from makar.core.nouns import Source, TracedSource
 from makar.data.tokens import write_tokens
 from makar.data.whole import WholeRows, learned, pack
 
@@ -76,6 +76,10 @@ def test_a_batch_is_its_rows_whatever_was_asked_before(tmp_path_factory, masks, 
     for line in range(size):
         one = again.batch(step * size + line, 1)
         assert all(torch.equal(batch[name][line], one[name][0]) for name in batch)
+    assert isinstance(rows, TracedSource)
+    owner = np.repeat(np.arange(len(masks)), [len(mask) for mask in masks])
+    shown = batch["tokens"][batch["tokens"] != PAD] - 1  # the first token of the corpus is 1
+    assert set(rows.origins(step, size)) == set(owner[shown].tolist())
 
 
 @FUZZ

@@ -6,7 +6,7 @@ from torch import nn
 from torch._dynamo.exc import TorchDynamoException
 
 from makar.core.errors import ResourceError
-from makar.train import session
+from makar.train import compiling, session
 from makar.train.blocks import COMPILE_SECONDS, explained, kinds, prepared, worth_compiling
 from makar.train.checkpoint import load
 from tests.contract.support import equal_weights, fresh, losses, settings, train
@@ -58,9 +58,9 @@ def test_recomputing_keeps_only_the_inputs():
 
 def test_the_forecast_is_kept_and_obeyed(tmp_path, monkeypatch):
     compiled = []
-    monkeypatch.setattr(session, "worth_compiling", lambda blocks, seconds, left: left == 14 and bool(seconds > 0))
-    monkeypatch.setattr(session, "compile_blocks", lambda blocks, on: compiled.append((len(blocks), on)))
-    monkeypatch.setattr(session, "frames", lambda: (2, 1))
+    monkeypatch.setattr(compiling, "worth_compiling", lambda blocks, seconds, left: left == 14 and bool(seconds > 0))
+    monkeypatch.setattr(compiling, "compile_blocks", lambda blocks, on: compiled.append((len(blocks), on)))
+    monkeypatch.setattr(compiling, "frames", lambda: (2, 1))
     config = settings(20, compile="auto", checkpoint_steps=10)
     said: list[str] = []
     train("language", "next_token", tmp_path, config, say=said.append)
@@ -83,9 +83,9 @@ def test_compiled_blocks_that_are_slower_are_taken_back(tmp_path, monkeypatch):
         clock[0] += 2.0 if compiled[0] else 1.0
         return clock[0]
 
-    monkeypatch.setattr(session, "worth_compiling", lambda blocks, seconds, left: True)
-    monkeypatch.setattr(session, "compiler_found", lambda: True)
-    monkeypatch.setattr(session, "compile_blocks", compile_blocks)
+    monkeypatch.setattr(compiling, "worth_compiling", lambda blocks, seconds, left: True)
+    monkeypatch.setattr(compiling, "compiler_found", lambda: True)
+    monkeypatch.setattr(compiling, "compile_blocks", compile_blocks)
     monkeypatch.setattr(session.time, "perf_counter", perf_counter)
     said: list[str] = []
     train("language", "next_token", tmp_path, settings(24, compile="auto", checkpoint_steps=10), say=said.append)
@@ -97,8 +97,8 @@ def test_compiled_blocks_that_are_slower_are_taken_back(tmp_path, monkeypatch):
 
 
 def test_what_the_compiler_passes_over_is_refused_where_it_was_asked_for(tmp_path, monkeypatch):
-    monkeypatch.setattr(session, "compile_blocks", lambda blocks, on: None)
-    monkeypatch.setattr(session, "frames", lambda: (3, 0))
+    monkeypatch.setattr(compiling, "compile_blocks", lambda blocks, on: None)
+    monkeypatch.setattr(compiling, "frames", lambda: (3, 0))
     with pytest.raises(ResourceError, match=r"passes the blocks over.*train\.compile to 'off'"):
         train("language", "next_token", tmp_path, settings(8, compile="on"))
     decisions = json.loads((tmp_path / "checkpoints" / "decisions.json").read_text())
@@ -125,8 +125,8 @@ def test_a_run_whose_blocks_do_not_compile_equals_one_that_never_tried(tmp_path,
         return real(setting, batch, step, wishes)
 
     eager, lines = train("language", "next_token", tmp_path / "eager", settings(12, checkpoint_steps=4))
-    monkeypatch.setattr(session, "worth_compiling", lambda blocks, seconds, left: True)
-    monkeypatch.setattr(session, "compile_blocks", lambda blocks, on: None)
+    monkeypatch.setattr(compiling, "worth_compiling", lambda blocks, seconds, left: True)
+    monkeypatch.setattr(compiling, "compile_blocks", lambda blocks, on: None)
     monkeypatch.setattr(session, "train_step", train_step)
     said: list[str] = []
     config = settings(12, compile="auto", checkpoint_steps=4)
@@ -157,7 +157,7 @@ def test_compiled_blocks_learn_the_same_and_resume_to_the_bit(tmp_path):
 
 def test_without_a_compiler_nothing_is_compiled(tmp_path, monkeypatch):
     monkeypatch.setenv("CXX", "no-such-compiler")
-    monkeypatch.setattr(session, "worth_compiling", lambda blocks, seconds, left: True)
+    monkeypatch.setattr(compiling, "worth_compiling", lambda blocks, seconds, left: True)
     said: list[str] = []
     train("language", "next_token", tmp_path / "auto", settings(8, compile="auto"), say=said.append)
     assert "no C++ compiler" in said[0]

@@ -9,6 +9,7 @@ from makar.core.device import Machine
 from makar.core.errors import Diverged
 from makar.core.files import read_sealed, write_sealed
 from makar.core.nouns import Cost, Loss, Verdict
+from makar.data.table import TensorSource
 from makar.train.checkpoint import load, steps_in
 from makar.train.config import Constant, Optimizer
 from makar.train.history import NEAR, WINDOW
@@ -190,14 +191,21 @@ def test_a_spike_is_a_fault_too(tmp_path):
 
 
 def test_twice_at_the_same_place_says_step_loss_and_rows(tmp_path):
+    source = TensorSource(ALL["toy-vae"].tiny()[1].batch(0, 64), seed=0)
     with pytest.raises(Diverged) as fault:
-        run(tmp_path, settings(20), objective=Spoiled(elbo(), {7, 9}))
+        run(tmp_path, settings(20), objective=Spoiled(elbo(), {7, 9}), source=source)
     said = str(fault.value)
     assert "step 9" in said
     assert "loss nan" in said
     assert "skipping step 7" in said
-    assert "rows 144 to 159" in said
+    assert "rows 144 to 159 of the stream" in said
     assert fault.value.exit_code == 1
+    event = read_metrics(tmp_path / "metrics.jsonl", "event")[-1]
+    held = event["documents"]
+    assert sorted(held) == held
+    assert f"documents {', '.join(map(str, held[:12]))} and 4 more" in said
+    shown = {tuple(row.tolist()) for row in next(iter(source.batch(9, 16).values()))}
+    assert shown == {tuple(row.tolist()) for row in next(iter(source.columns.values()))[held]}
 
 
 def test_two_faults_far_apart_are_two_skips_and_the_first_is_saved_behind(tmp_path):

@@ -87,6 +87,15 @@ class Source(Protocol):
 
 
 @runtime_checkable
+class TracedSource(Source, Protocol):
+    """A source that can say what its rows are made of, for a run that gives up over some of them."""
+
+    def origins(self, step: int, size: int) -> Sequence[int]:
+        """Which documents or pictures a step's batch holds: places in their split, in its order, from 0."""
+        ...
+
+
+@runtime_checkable
 class StatefulSource(Source, Protocol):
     """A source that declares its history."""
 

@@ -121,6 +121,10 @@ class Latents:
         """Rows that it takes to see every picture once."""
         return float(self.shards.rows)
 
+    def origins(self, step: int, size: int) -> list[int]:
+        """Which pictures of the shards a batch holds, from 0."""
+        return self.order.rows(step * size, size).tolist()
+
     def batch(self, step: int, size: int) -> Batch:
         """Rows `step * size` to `step * size + size` of the stream of shuffled epochs.
 

@@ -61,6 +61,12 @@ class PackedTokens:
             rows["segments"] = (windows - windows[:, :1]).int()
         return rows
 
+    def origins(self, step: int, size: int) -> list[int]:
+        """Which documents a batch holds tokens of, in the order of the shards, from 0."""
+        _, numbers = self._span(step * size * self.length, size * self.length + 1)
+        epochs, places = np.divmod(np.unique(numbers), self.shards.documents)
+        return [int(self._order(epoch)[place]) for epoch, place in zip(epochs.tolist(), places.tolist(), strict=True)]
+
     def _span(self, begin: int, count: int) -> tuple[Positions, Positions]:
         """Where a stretch of the stream is stored, and the number of each token's document in the stream."""
         positions: list[Positions] = []
@@ -76,9 +82,12 @@ class PackedTokens:
             begin, count = begin + taken, count - taken
         return np.concatenate(positions), np.concatenate(numbers)
 
+    def _order(self, epoch: int) -> Positions:
+        return numpy_rng(self.seed, "documents", epoch).permutation(self.shards.documents)
+
     def _shuffle(self, epoch: int) -> tuple[Positions, Int64[np.ndarray, " borders"]]:
         """One epoch's documents in order: stored position less position in the epoch, and the latter's borders."""
-        order = numpy_rng(self.seed, "documents", epoch).permutation(self.shards.documents)
+        order = self._order(epoch)
         offsets = self.shards.offsets
         starts = np.zeros(self.shards.documents + 1, np.int64)
         np.cumsum((offsets[1:] - offsets[:-1])[order], out=starts[1:])

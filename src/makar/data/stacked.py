@@ -46,6 +46,10 @@ class Stacked:
         places = torch.arange(step * size, step * size + size)
         return Rng(self.seed, 0, places, "stack").integers("row", self.shards.rows, COLOURS)
 
+    def origins(self, step: int, size: int) -> list[int]:
+        """Which pictures of the shards a batch is made of, from 0."""
+        return self.rows(step, size).flatten().tolist()
+
     def batch(self, step: int, size: int) -> Batch:
         """Rows `step * size` to `step * size + size` of an endless stream.
 

@@ -35,6 +35,10 @@ class TensorSource:
         """Rows that it takes to see every row once."""
         return float(self.length)
 
+    def origins(self, step: int, size: int) -> list[int]:
+        """Which rows of the table a batch holds, from 0."""
+        return self._order.rows(step * size, size).tolist()
+
     def batch(self, step: int, size: int) -> Batch:
         """Rows `step * size` to `step * size + size` of the stream of shuffled epochs."""
         rows = torch.from_numpy(self._order.rows(step * size, size))

@@ -121,6 +121,10 @@ class Told:
         """Rows that it takes to see every picture once."""
         return self.captioned.epoch_rows
 
+    def origins(self, step: int, size: int) -> list[int]:
+        """Which pictures of the split a batch holds, from 0."""
+        return self.captioned.origins(step, size)
+
     def batch(self, step: int, size: int) -> Batch:
         """Rows `step * size` to `step * size + size` of the stream of shuffled epochs.
 

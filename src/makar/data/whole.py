@@ -102,9 +102,7 @@ class WholeRows:
         segments = np.zeros((size, width), np.int32)
         mask = np.zeros((size, width), bool)
         for line, number in enumerate(range(step * size, (step + 1) * size)):
-            epoch, place = divmod(number, len(self._rows))
-            end = 0
-            row = self._rows[self._epoch(epoch)[place]]
+            end, row = 0, self._row(number)
             for segment, document in enumerate(row):
                 begin, end = end, end + int(self._sizes[document])
                 first = int(self.shards.offsets[document])
@@ -118,6 +116,14 @@ class WholeRows:
             "segments": torch.from_numpy(segments),
             "loss_mask": torch.from_numpy(mask),
         }
+
+    def origins(self, step: int, size: int) -> list[int]:
+        """Which conversations a batch holds, in the order of the shards, from 0."""
+        return [place for number in range(step * size, (step + 1) * size) for place in self._row(number).tolist()]
+
+    def _row(self, number: int) -> Ids:
+        epoch, place = divmod(number, len(self._rows))
+        return self._rows[self._epoch(epoch)[place]]
 
     def _count(self) -> tuple[Ids, Ids, Ids]:
         """Of each conversation: its tokens, those to be learned, and how many of the latter fit into a row."""

@@ -38,8 +38,9 @@ from makar.recipes.run import Run, Workspace
 from makar.recipes.text import counts, open_dataset
 from makar.recipes.watches import samples, validation
 from makar.train.config import TrainConfig
+from makar.train.decisions import read_decisions
 from makar.train.distributed import join
-from makar.train.session import Periodic, read_decisions
+from makar.train.session import Periodic
 
 Ids = tuple[list[int], list[bool]]
 """The tokens of a row, and which of them are the answer's."""

@@ -9,7 +9,7 @@ from makar.core.nouns import Model, Objective, Request, Source, Verdict, Watch
 from makar.core.say import Say
 from makar.engine.run import Engine
 from makar.recipes.run import Run
-from makar.train.session import read_decisions
+from makar.train.decisions import read_decisions
 from makar.train.validate import validation_loss
 
 BATCH = 16

@@ -9,19 +9,20 @@ from typing import Any
 import torch
 
 from makar.core.device import Machine
-from makar.core.errors import ResourceError, RunError, UserError
-from makar.core.files import mending, write_sealed
+from makar.core.errors import ResourceError, RunError
 from makar.core.nouns import Cost, Model, Objective, Source
 from makar.core.say import Say, silent
 from makar.train import checkpoint as checkpoints
 from makar.train.blocks import compiler_found, prepared
+from makar.train.compiling import Compiling
 from makar.train.config import TrainConfig
+from makar.train.decisions import Decisions
 from makar.train.distributed import World, join
 from makar.train.ema import averages_of, swap
 from makar.train.metrics import Progress
 from makar.train.optim import make_player
 from makar.train.precision import choose
-from makar.train.session import Periodic, Session, net_tensors, put_back, read_decisions, under
+from makar.train.session import Periodic, Session, net_tensors, put_back, under
 from makar.train.signals import heeded
 from makar.train.step import Setting
 
@@ -89,14 +90,16 @@ def fit(
     world = join()
     with heeded() as stop, prepared(blocks, recompute=config.recompute):
         decisions = decide(config, machine, world, folder, say)
-        compute = torch.bfloat16 if decisions["precision"] == "bf16" else torch.float32
+        precision = decisions.known["precision"]
+        compute = torch.bfloat16 if precision == "bf16" else torch.float32
         players = [make_player(model.net, path, blocks, config.optimizer, compute) for path in objective.players]
-        setting = Setting(model, objective, players, config, seed, world, decisions["precision"])
+        setting = Setting(model, objective, players, config, seed, world, precision)
         averages = averages_of(model.net, config)
         whose = checkpoints.flat({"seed": seed, "train": config.model_dump(mode="json"), **(identity or {})})
         run = Session(
-            setting=setting, blocks=blocks, source=source, folder=folder, watches=watches, identity=whose,
-            decisions=decisions, averages=averages, stop=stop, cost=cost, machine=machine, say=say, progress=progress,
+            setting=setting, compiling=Compiling(blocks, config, decisions, say), source=source, folder=folder,
+            watches=watches, identity=whose, averages=averages, stop=stop, cost=cost, machine=machine, say=say,
+            progress=progress,
         )  # fmt: skip
         run.resume()
         model.net.train()
@@ -107,10 +110,10 @@ def fit(
         model.net.eval()
         swap(model.net, averages.get("average"))
     past = run.history
-    return Outcome(run.step, run.loss, run.interrupted, past.ended, past.best, past.best_step, decisions)
+    return Outcome(run.step, run.loss, run.interrupted, past.ended, past.best, past.best_step, decisions.known)
 
 
-def decide(config: TrainConfig, machine: Machine | None, world: World, folder: Path, say: Say) -> dict[str, Any]:
+def decide(config: TrainConfig, machine: Machine | None, world: World, folder: Path, say: Say) -> Decisions:
     """What is measured and decided once; a resumed run obeys even where it would now choose otherwise."""
     if world.size > config.batch_size:
         raise RunError(
@@ -125,40 +128,18 @@ def decide(config: TrainConfig, machine: Machine | None, world: World, folder: P
         "processes": world.size,
         "torch": str(torch.__version__),
     }
-    decisions: dict[str, Any] = world.agree(recall(folder, say) if world.rank == 0 else None)
-    if not decisions:
-        decisions = {"precision": choose(config.precision, machine), **here}
-        if config.compile != "auto":
-            decisions["compile_from"] = 0 if config.compile == "on" else None
-        if world.rank == 0:
-            with mending(folder):
-                (folder / "checkpoints").mkdir(parents=True, exist_ok=True)
-            write_sealed(folder / "checkpoints" / "decisions.json", decisions)
-    if decisions["threads"] != here["threads"] and decisions["threads"] <= (os.cpu_count() or 1):
-        torch.set_num_threads(decisions["threads"])
-        here["threads"] = decisions["threads"]
+    decisions = Decisions.recall(folder, world, say)
+    if not decisions.known:
+        forced = {} if config.compile == "auto" else {"compile_from": 0 if config.compile == "on" else None}
+        decisions.note(precision=choose(config.precision, machine), **here, **forced)
+    known = decisions.known
+    if known["threads"] != here["threads"] and known["threads"] <= (os.cpu_count() or 1):
+        torch.set_num_threads(known["threads"])
+        here["threads"] = known["threads"]
     for name, now in here.items():
-        if decisions[name] != now:
-            say(f"the run began with {name} {decisions[name]} and goes on with {now}: equal only up to rounding")
+        if known[name] != now:
+            say(f"the run began with {name} {known[name]} and goes on with {now}: equal only up to rounding")
     return decisions
-
-
-def recall(folder: Path, say: Say) -> dict[str, Any]:
-    """What an earlier start decided; where the file of it is damaged, what the newest good checkpoint says of it.
-
-    Raises:
-        RunError: The file is damaged, and there is no good checkpoint.
-    """
-    try:
-        return read_decisions(folder)
-    except UserError as fault:
-        newest = checkpoints.newest(folder / "checkpoints", say)
-        if newest is None:
-            raise
-        say(f"{fault}; going on with what was decided by step {newest.step}")
-        decisions = dict(newest.state["decisions"])
-        write_sealed(folder / "checkpoints" / "decisions.json", decisions)
-        return decisions
 
 
 def load_weights(model: Model[Any], folder: Path, step: int) -> None:

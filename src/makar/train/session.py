@@ -1,6 +1,5 @@
 """A run in progress: where it is, what it remembers, how it is written down and brought back."""
 
-import math
 import statistics
 import time
 from collections import deque
@@ -15,29 +14,20 @@ from torch import Tensor, nn
 
 from makar.core.device import Machine
 from makar.core.errors import Diverged, ResourceError
-from makar.core.files import mending, read_sealed, write_sealed
-from makar.core.nouns import Batch, Cost, Source, StatefulSource, Verdict, Watch
+from makar.core.files import mending
+from makar.core.nouns import Batch, Cost, Source, StatefulSource, TracedSource, Verdict, Watch
 from makar.core.say import Say
 from makar.core.tensors import check_shapes
 from makar.train import checkpoint as checkpoints
-from makar.train.blocks import (
-    COMPILE_FIX,
-    compile_blocks,
-    compiler_found,
-    eager,
-    explained,
-    frames,
-    worth_compiling,
-)
+from makar.train.blocks import eager, explained
 from makar.train.checkpoint import Checkpoint
+from makar.train.compiling import Compiling
 from makar.train.ema import Average, averaged, keep_snapshot, update_averages
 from makar.train.history import NEAR, History
 from makar.train.metrics import Progress, append
 from makar.train.optim import load_optimizer_state, optimizer_state
 from makar.train.schedule import rate
 from makar.train.step import Record, Setting, on_its_way, train_step
-
-MEASURED = 6  # eager steps before the forecast of what compiling would save
 
 
 @dataclass(frozen=True)
@@ -64,12 +54,11 @@ class Session:
 
     Args:
         setting: What does not change: model, objective, players, config, seed, processes, precision.
-        blocks: The net's repeated units.
+        compiling: Whether the net's blocks are compiled.
         source: Rows.
         folder: The run's.
         watches: Who looks at the model, and how often.
         identity: Whose checkpoints are ours.
-        decisions: What was measured and decided at the first start, obeyed after.
         averages: Averaged weights, by the names that they have in checkpoints.
         stop: Set by a signal.
         cost: For the rates.
@@ -79,12 +68,11 @@ class Session:
     """
 
     setting: Setting
-    blocks: Sequence[nn.Module]
+    compiling: Compiling
     source: Source
     folder: Path
     watches: Sequence[Periodic]
     identity: Mapping[str, Any]
-    decisions: dict[str, Any]
     averages: Mapping[str, Average]
     stop: Event
     cost: Cost | None
@@ -98,8 +86,6 @@ class Session:
     since: float = 0.0  # seconds of steps since the last line of the metrics
     loss: float | None = None
     interrupted: bool = False
-    compiled: bool = False
-    counted: bool = True  # how much was compiled
     peak: float = 0.0
     wanted: bool = False
     saved: int = -1
@@ -127,7 +113,8 @@ class Session:
 
     def advance(self) -> None:
         """Take one step, unless its batch is to be skipped."""
-        self.compile_when_due()
+        if self.compiling.turn(self.step, self.seconds):
+            self.seconds.clear()
         if self.step in self.history.skipped:
             self.log({"kind": "train", "step": self.step, "skipped": True})
         else:
@@ -142,7 +129,7 @@ class Session:
                 self.give_up_compiling(fault)
                 self.advance()
                 return
-            self.count_compiled()
+            self.compiling.count()
             update_averages(self.averages, self.setting.model.net, self.setting.config, self.step)
             self.seconds.append(time.perf_counter() - start)
             vector, ready = on_its_way(vector)
@@ -231,7 +218,11 @@ class Session:
         if not self.must_save() or self.saved == self.step:
             return
         if self.writes:
-            known = {"identity": dict(self.identity), "decisions": self.decisions, "history": self.history.to_json()}
+            known = {
+                "identity": dict(self.identity),
+                "decisions": self.compiling.decisions.known,
+                "history": self.history.to_json(),
+            }
             kept = {self.history.best_step, self.history.good if self.guarded else None}
             checkpoints.save(self.checkpoints, Checkpoint(self.step, self.tensors(), known), kept)
         self.saved, self.saved_at, self.wanted = self.step, time.monotonic(), False
@@ -298,6 +289,10 @@ class Session:
         at, size, before = faulty[-1], self.setting.config.batch_size, self.history.skipped
         if self.history.hopeless(at):
             rows = f"rows {faulty[0] * size} to {(at + 1) * size - 1}"
+            if isinstance(self.source, TracedSource):
+                held = sorted({place for step in faulty for place in self.source.origins(step, size)})
+                rows += f" of the stream, which hold documents {listed(held)}, as they were encoded in order, from 0"
+                self.log({"kind": "event", "step": at, "event": "given up", "documents": held})
             raise Diverged(f"step {at}: {reason}, again after going back and skipping step {before[-1]}; {rows}")
         newest, best = self.newest(faulty[0]), self.history.best_step
         assert newest is not None, "the first start wrote one"
@@ -311,70 +306,15 @@ class Session:
         self.say(f"step {at}: {line}")
         self.log({"kind": "event", "step": at, "event": "back", "note": line, "left_out": faulty})
 
-    def compile_when_due(self) -> None:
-        """Compile where a forecast by the time of eager steps says that it pays, and take it back where it did not.
-
-        Each is decided once and obeyed from the same step on, for compiled code rounds otherwise.
-        """
-        known = self.decisions
-        if len(self.seconds) >= MEASURED:
-            middle = sorted(self.seconds)[len(self.seconds) // 2]
-            if "compile_from" not in known:
-                self.forecast(middle)
-            elif self.compiled and "compiled_seconds" not in known and len(self.seconds) >= 2 * MEASURED:
-                slower = middle > known.get("eager_seconds", middle)
-                self.decide(compiled_seconds=middle, compile_until=self.step if slower else None)
-                if slower:
-                    self.say(f"back to eager mode: compiled, a step takes {middle:.2f} s")
-        start, end = known.get("compile_from"), known.get("compile_until")
-        due = start is not None and start <= self.step < (math.inf if end is None else end)
-        if due != self.compiled:
-            compile_blocks(self.blocks, on=due)
-            self.compiled, self.counted = due, not due
-            self.seconds.clear()
-
     def give_up_compiling(self, fault: ResourceError) -> None:
         """Return to the last good checkpoint, for half a step may be done, and go on from there in eager mode."""
         newest = self.newest()
         assert newest is not None, "the first start wrote one"
-        self.decide(compile_until=newest.step)
-        self.say(f"back to eager mode from step {newest.step}: {fault.what} ({fault.value})")
+        self.compiling.end(newest.step, fault)
         for player in self.setting.players:
             for optimizer in player.optimizers:
                 optimizer.zero_grad()
         self.restore(newest)
-
-    def count_compiled(self) -> None:
-        """After the first compiled step, write down and say how much of the blocks is compiled.
-
-        Raises:
-            ResourceError: Nothing, where the config wants them compiled.
-        """
-        if self.counted:
-            return
-        self.counted, (shown, compiled) = True, frames()
-        if "compiled_functions" not in self.decisions:
-            self.decide(compiled_functions=compiled, eager_functions=shown - compiled)
-        if not compiled and self.setting.config.compile == "on":
-            raise ResourceError("the compiler passes the blocks over", value=f"{shown} functions", fix=COMPILE_FIX)
-        if compiled < max(1, shown):
-            self.say(f"compiled {compiled} of {shown} functions of the blocks: the others run as they are")
-
-    def forecast(self, eager_seconds: float) -> None:
-        """Decide whether the rest of the run will earn the compiler's time back."""
-        pays = worth_compiling(self.blocks, eager_seconds, self.setting.config.steps - self.step)
-        if pays and not compiler_found():
-            self.say("compiling would pay, but there is no C++ compiler here")
-            pays = False
-        self.decide(compile_from=self.step if pays else None, eager_seconds=eager_seconds)
-        if pays:
-            self.say(f"compiling the blocks from step {self.step}: {eager_seconds:.2f} s a step in eager mode")
-
-    def decide(self, **what: Any) -> None:
-        """Write down for later starts what was measured and decided; all processes take rank 0's word."""
-        self.decisions |= self.setting.world.agree(what)
-        if self.writes:
-            write_sealed(self.checkpoints / "decisions.json", self.decisions)
 
     def report(self, record: Record, players: Sequence[Mapping[str, float]]) -> None:
         """Log a step that went well, and show how far the run is."""
@@ -434,14 +374,10 @@ def put_back(where: Path, into: Mapping[str, Tensor], tensors: Mapping[str, Tens
         tensor.copy_(tensors[name])
 
 
-def read_decisions(folder: Path) -> dict[str, Any]:
-    """What an earlier start of the run decided; empty at the first.
-
-    Raises:
-        RunError: The file is damaged.
-    """
-    file = folder / "checkpoints" / "decisions.json"
-    return read_sealed(file) if file.exists() else {}
+def listed(places: Sequence[int], most: int = 12) -> str:
+    """Places in words; of many the first."""
+    more = f" and {len(places) - most} more, all in the metrics file" if len(places) > most else ""
+    return ", ".join(map(str, places[:most])) + more
 
 
 def span(steps: Sequence[int]) -> str:
