@@ -10,7 +10,7 @@ import torch
 
 from makar.app import api, chat
 from makar.app.chat import COMMANDS, Talk, begin, converse, entries, fitting
-from makar.codecs.chat import TEMPLATE
+from makar.codecs.template import TEMPLATE
 from makar.core.errors import InputError, ModelError, RecipeError
 from makar.core.nouns import Chunk, Model
 from makar.engine.adapters import save_adapter

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from makar import api
-from makar.codecs.chat import TEMPLATE
+from makar.codecs.template import TEMPLATE
 from makar.core.errors import InputError
 from makar.core.tensors import load_tensors, save_tensors
 from makar.engine.adapters import save_adapter

@@ -3,7 +3,7 @@
 
 import random
 
-from makar.codecs.chat import TEMPLATE
+from makar.codecs.template import TEMPLATE
 
 CHATML = (
     "{% for message in messages %}{% if loop.first and messages[0]['role'] != 'system' %}"

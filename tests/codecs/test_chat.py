@@ -6,16 +6,8 @@ import warnings
 import pytest
 
 from makar.codecs.bpe import END, Bpe
-from makar.codecs.chat import (
-    TEMPLATE,
-    ChatTemplate,
-    answer_ids,
-    answered,
-    chat_ids,
-    end_of_turn,
-    prompt_ids,
-    template_of,
-)
+from makar.codecs.chat import answer_ids, answered, chat_ids, end_of_turn, prompt_ids
+from makar.codecs.template import TEMPLATE, ChatTemplate, template_of
 from makar.core.errors import InputError, ModelError
 from makar.core.nouns import Model, Request
 from makar.families.language.config import LanguageConfig

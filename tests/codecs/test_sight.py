@@ -3,8 +3,9 @@
 import pytest
 
 from makar.codecs.bpe import Bpe, train_bpe
-from makar.codecs.chat import chat_ids, template_of
+from makar.codecs.chat import chat_ids
 from makar.codecs.sight import parted, shows, sighted, sighted_ids, sighted_prompt, spelling, with_image_token
+from makar.codecs.template import template_of
 from makar.core.errors import InputError, ModelError, RecipeError
 
 IMAGE = 12

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from makar.codecs.chat import ChatTemplate, named
+from makar.codecs.chat import named
+from makar.codecs.template import ChatTemplate
 from makar.core.errors import InputError
 
 SOURCES = sorted(Path(find_spec("trl").origin).parent.glob("chat_templates/*.jinja"))

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from makar.app.cli import run
-from makar.codecs.chat import TEMPLATE
+from makar.codecs.template import TEMPLATE
 from makar.core.errors import InputError, UserError
 from makar.data.ask_text import conversation
 from makar.evaluate import answers

@@ -9,7 +9,8 @@ import torch
 from makar.align.reward_model import from_language, judge_of, save
 from makar.align.rewards import Case
 from makar.app.cli import run
-from makar.codecs.chat import answer_ids, chat_ids, prompt_ids, template_of
+from makar.codecs.chat import answer_ids, chat_ids, prompt_ids
+from makar.codecs.template import template_of
 from makar.core.errors import InputError, ModelError
 from makar.evaluate.config import EvaluateOptions
 from makar.evaluate.pairs import scores_of

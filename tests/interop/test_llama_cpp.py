@@ -4,8 +4,9 @@ import pytest
 import torch
 
 from makar.codecs.bpe import Bpe
-from makar.codecs.chat import TEMPLATE as OURS
-from makar.codecs.chat import ChatTemplate, prompt_ids, template_of
+from makar.codecs.chat import prompt_ids
+from makar.codecs.template import TEMPLATE as OURS
+from makar.codecs.template import ChatTemplate, template_of
 from makar.core.nouns import Request
 from makar.engine.run import Engine
 from makar.families.language.settings import LanguageSettings

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from makar.codecs.chat import prompt_ids, template_of
+from makar.codecs.chat import prompt_ids
+from makar.codecs.template import template_of
 from makar.core.files import sha256
 from makar.core.nouns import Request
 from makar.data.fetch import fetch

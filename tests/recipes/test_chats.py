@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from makar.codecs.bpe import SMALLEST, train_bpe
-from makar.codecs.chat import TEMPLATE, chat_ids, template_of
+from makar.codecs.chat import chat_ids
+from makar.codecs.template import TEMPLATE, template_of
 from makar.core.errors import InputError, RecipeError
 from makar.core.nouns import Request
 from makar.data.dataset import Dataset

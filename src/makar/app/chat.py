@@ -16,7 +16,8 @@ from typing import Any
 
 from makar.app.terminal import show
 from makar.codecs.bpe import Bpe
-from makar.codecs.chat import prompt_ids, template_of
+from makar.codecs.chat import prompt_ids
+from makar.codecs.template import template_of
 from makar.core.config import nearest, parse
 from makar.core.errors import InputError, ModelError, UserError
 from makar.core.files import write_atomic

@@ -10,7 +10,8 @@ from typing import Any
 from tokenizers import AddedToken, Tokenizer
 
 from makar.codecs.bpe import Bpe
-from makar.codecs.chat import chat_ids, prompt_ids, template_of
+from makar.codecs.chat import chat_ids, prompt_ids
+from makar.codecs.template import template_of
 from makar.core.errors import InputError, ModelError, RecipeError, UserError
 from makar.core.messages import Message, is_picture, pictures_in
 

@@ -7,7 +7,8 @@ from statistics import median
 from typing import cast
 
 from makar.codecs.bpe import Bpe
-from makar.codecs.chat import prompt_ids, template_of
+from makar.codecs.chat import prompt_ids
+from makar.codecs.template import template_of
 from makar.core.errors import InputError
 from makar.core.nouns import Request
 from makar.core.random import numpy_rng

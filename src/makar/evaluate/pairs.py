@@ -9,7 +9,8 @@ import torch
 from torch.nn.utils.rnn import pad_sequence
 
 from makar.codecs.bpe import Bpe
-from makar.codecs.chat import answered, template_of
+from makar.codecs.chat import answered
+from makar.codecs.template import template_of
 from makar.core.errors import InputError
 from makar.core.nouns import Model
 from makar.core.random import Rng

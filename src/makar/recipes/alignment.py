@@ -20,7 +20,8 @@ from makar.align.table import ALGORITHMS, Algorithm, check_options, given_to
 from makar.align.value import attach_value_head, foreseen, saved_without
 from makar.align.watch import hacking
 from makar.codecs.bpe import Bpe
-from makar.codecs.chat import ChatTemplate, answered, prompt_ids
+from makar.codecs.chat import answered, prompt_ids
+from makar.codecs.template import ChatTemplate
 from makar.core.config import parse
 from makar.core.errors import InputError, RecipeError
 from makar.core.files import sha256

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from makar.codecs.bpe import Bpe
-from makar.codecs.chat import ChatTemplate, chat_ids, end_of_turn, template_of
+from makar.codecs.chat import chat_ids, end_of_turn
+from makar.codecs.template import ChatTemplate, template_of
 from makar.core.errors import InputError, UserError
 from makar.core.nouns import Source
 from makar.core.say import Say

@@ -10,9 +10,10 @@ import numpy as np
 import torch
 
 from makar.codecs.bpe import Bpe, train_bpe
-from makar.codecs.chat import end_of_turn, template_of
+from makar.codecs.chat import end_of_turn
 from makar.codecs.pixels import MODES
 from makar.codecs.sight import parted, sighted, sighted_ids
+from makar.codecs.template import template_of
 from makar.core.config import parse
 from makar.core.errors import InputError, RecipeError
 from makar.core.files import write_atomic

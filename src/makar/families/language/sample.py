@@ -18,7 +18,7 @@ from torch import Tensor
 
 from makar.codecs.bpe import Bpe
 from makar.codecs.chat import prompt_ids as chat_prompt
-from makar.codecs.chat import template_of
+from makar.codecs.template import template_of
 from makar.core.errors import InputError, ModelError
 from makar.core.messages import pictures_in
 from makar.core.nouns import Chunk, Model, Request, State
