@@ -53,11 +53,11 @@ def import_model(name: str | Path, out: Path, *, base: str | Path | None = None,
     if (file := lora_file(path)) is not None:
         return import_addition(file, out, base, say)
     if path.is_file():
-        stated = open_gguf(path).metadata
-        licence, title = (str(stated.get(f"general.{key}", "")) for key in ("license", "name"))
+        opened = open_gguf(path)
+        licence, title = (str(opened.metadata.get(f"general.{key}", "")) for key in ("license", "name"))
         origin = Origin(str(name), sha256(path), licence or UNDECLARED, title)
         say(origin.line())
-        keep(read_gguf(path), out, origin)
+        keep(read_gguf(opened), out, origin)
         return out
     folder = find_model(name, say)
     origin = origin_of(folder, str(name))

@@ -29,6 +29,9 @@ VERSIONS = (2, 3)
 MOST_DIMENSIONS = 4
 AGAIN = "download it again"
 
+LENGTH = struct.Struct("<Q")
+"""Bytes of a text, before it."""
+
 SCALARS: Mapping[GGUFValueType, str] = {
     GGUFValueType.UINT8: "B",
     GGUFValueType.INT8: "b",
@@ -118,14 +121,23 @@ class Cursor:
 
     def string(self) -> str:
         """A length and so many bytes of UTF-8."""
-        length = self.scalar("Q")
-        self.need(length, 1, "bytes of text")
-        raw = bytes(self.data[self.place : self.place + length])
-        self.place += length
-        try:
-            return raw.decode()
-        except UnicodeDecodeError:
-            raise self.fault("a text in the header is not UTF-8", raw[:40]) from None
+        return self.strings(1)[0]
+
+    def strings(self, count: int) -> list[str]:
+        """So many of them: a tokenizer has a hundred thousand."""
+        self.need(count, LENGTH.size, "texts")
+        found, data, size = list[str](), self.data, len(self.data)
+        for _ in range(count):
+            begin = self.place + LENGTH.size
+            end = begin + LENGTH.unpack_from(data, self.place)[0] if begin <= size else begin
+            if end > size:
+                raise self.fault("the file is truncated or damaged: a text goes on beyond its end", end - begin)
+            try:
+                found.append(str(data[begin:end], "utf-8"))
+            except UnicodeDecodeError:
+                raise self.fault("a text in the header is not UTF-8", bytes(data[begin:end][:40])) from None
+            self.place = end
+        return found
 
     def value(self, kind: int) -> Any:
         """A value of a numbered type; an array has one type for all and holds no arrays."""
@@ -135,8 +147,7 @@ class Cursor:
             return self.scalar(self.code(kind))
         inner, count = self.scalar("I"), self.scalar("Q")
         if inner == GGUFValueType.STRING:
-            self.need(count, 8, "texts")
-            return [self.string() for _ in range(count)]
+            return self.strings(count)
         code = self.code(inner)
         size = struct.calcsize(code)
         self.need(count, size, "values")

@@ -16,16 +16,16 @@ from makar.interop.gguf_tokens import read_tokenizer
 from makar.nets.decoder import Decoder
 
 
-def read_gguf(path: Path) -> Model[Decoder]:
+def read_gguf(file: Path | Gguf) -> Model[Decoder]:
     """Read a model with its tokenizer; nothing is unpacked before all is known to fit.
 
     Args:
-        path: A GGUF file of the architecture llama, qwen2 or qwen3.
+        file: A GGUF file of the architecture llama, qwen2 or qwen3, open or not.
 
     Raises:
         ModelError: It is damaged, of another kind, or packed in a way unknown here.
     """
-    file = open_gguf(path)
+    file = open_gguf(file) if isinstance(file, Path) else file
     config = config_of(file)
     codec = read_tokenizer(file)
     if codec.vocab_size > config.vocab_size:
