@@ -28,6 +28,14 @@ def test_a_drawing_is_drawn_at_the_size_asked_for():
     ).size == (16, 16)
 
 
+@pytest.mark.parametrize("unit", ["mm", "cm", "in", "pt", "pc", ""])
+def test_a_size_on_paper_is_a_size(unit):
+    text = f'<svg xmlns="http://www.w3.org/2000/svg" width="20{unit}" height="10{unit}">'
+    image = drawn(text + f'<rect width="10{unit}" height="10{unit}" fill="red"/></svg>', 64)
+    assert image.size == (64, 32)
+    assert (image.getpixel((8, 8)), image.getpixel((56, 8))[3]) == ((255, 0, 0, 255), 0)
+
+
 def test_parts_of_the_same_drawing_may_be_used():
     inside = '<defs><g id="a"><rect x="10" width="10" height="10" fill="blue"/></g></defs><use href="#a"/>'
     assert drawn(DRAWING.format(inside), 64).getpixel((56, 8)) == (0, 0, 255, 255)

@@ -50,7 +50,8 @@ def rasterise(data: bytes, where: str, size: int | None) -> bytes | Fault:
         if min(width, height) * SLIM < max(width, height):
             return Fault("a drawing far longer than wide", where, len(data), "give it as PNG")
         box = (max(1, round(width * scale)), max(1, round(height * scale)))
-        return resvg_py.svg_to_bytes(svg_string=text, width=box[0], height=box[1], skip_system_fonts=True)
+        # 96 pixels an inch, as CSS has it: the library's own 0 leaves what is drawn in mm or pt without a size.
+        return resvg_py.svg_to_bytes(svg_string=text, width=box[0], height=box[1], dpi=96, skip_system_fonts=True)
     except (ElementTree.ParseError, ValueError, ZeroDivisionError, OverflowError, RecursionError):
         return damaged
 
