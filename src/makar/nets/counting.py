@@ -7,6 +7,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from makar.core.nouns import Cost
+
 
 @dataclass(frozen=True)
 class Count:
@@ -21,6 +23,17 @@ class Count:
     parameters: int
     flops: int
     kept: int
+
+    @property
+    def cost(self) -> Cost:
+        """A training step on a picture, where this was a pass for one."""
+        return Cost(
+            parameters=self.parameters,
+            flops=3.0 * self.flops,  # backward does each product twice: for what came in and for the weights
+            activations=float(self.kept),
+            units=("images", 1),
+            weight_flops=float(self.flops),
+        )
 
 
 def counted(build: Callable[[], nn.Module], *shapes: tuple[int, ...], whole: tuple[int, ...] = ()) -> Count:

@@ -18,10 +18,4 @@ def cost(config: AutoencoderConfig, length: int) -> Cost:  # noqa: ARG001
     """
     side = config.net.sample_size
     count = counted(lambda: build(config), (1, config.net.in_channels, side, side))
-    return Cost(
-        parameters=count.parameters,
-        flops=3.0 * count.flops,
-        activations=float(count.kept),
-        units=("images", 1),
-        weight_flops=float(count.flops),
-    )
+    return count.cost

@@ -19,10 +19,4 @@ def cost(config: ClipConfig, length: int) -> Cost:  # noqa: ARG001
     side, tokens = config.vision.image_size, config.text.max_position_embeddings
     shapes = (1, config.vision.num_channels, side, side), (1, tokens)
     count = counted(lambda: build(config), *shapes, whole=(1,))
-    return Cost(
-        parameters=count.parameters,
-        flops=3.0 * count.flops,
-        activations=float(count.kept),
-        units=("images", 1),
-        weight_flops=float(count.flops),
-    )
+    return count.cost

@@ -28,10 +28,4 @@ def cost(config: DiffusionConfig, length: int) -> Cost:  # noqa: ARG001
         told, whole = ((1,),), (2,)
     picture = (1, net.in_channels, net.sample_size, net.sample_size)
     count = counted(lambda: build(config), picture, (1,), *told, whole=whole)
-    return Cost(
-        parameters=count.parameters,
-        flops=3.0 * count.flops,  # backward does each product twice: for what came in and for the weights
-        activations=float(count.kept),
-        units=("images", 1),
-        weight_flops=float(count.flops),
-    )
+    return count.cost

@@ -18,13 +18,7 @@ def cost(config: VaeConfig, length: int) -> Cost:  # noqa: ARG001
     """
     side = config.net.sample_size
     count = counted(lambda: build(config), (1, config.net.in_channels, side, side), (1, code_size(config)))
-    return Cost(
-        parameters=count.parameters,
-        flops=3.0 * count.flops,  # backward does each product twice: for what came in and for the weights
-        activations=float(count.kept),
-        units=("images", 1),
-        weight_flops=float(count.flops),
-    )
+    return count.cost
 
 
 def code_size(config: VaeConfig) -> int:
