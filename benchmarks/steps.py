@@ -164,7 +164,9 @@ def trainer(
     """What takes a step of a model: from so many rows and the step's number to the mean loss."""
     blocks = model.family.blocks(model.net)
     compile_blocks(blocks, on=compiled)
-    train = TrainConfig(steps=10**6, batch_size=size, optimizer=Optimizer(learning_rate=rate), schedule=Constant())
+    train = TrainConfig(
+        steps=10**6, batch_size=size, optimizer=Optimizer(learning_rate=rate), schedule=Constant(warmup=0.0)
+    )
     players = [make_player(model.net, path, blocks, train.optimizer, torch.float32) for path in objective.players]
     setting = Setting(model, objective, players, train, 0, join(), precision)
 

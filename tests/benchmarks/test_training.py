@@ -22,6 +22,17 @@ def test_ours_and_the_peer_lose_the_same_on_the_same_weights(monkeypatch):
     assert step() == pytest.approx(loss_of(net).item(), abs=1e-5)
 
 
+def test_a_step_that_is_timed_learns_at_its_full_rate():
+    """So that curves of a few hundred steps show something: a warm-up over a share of the run would never end."""
+    config = LanguageConfig(**TINY, max_position_embeddings=17)
+    tokens = torch.randint(64, (2, 17), generator=torch.Generator().manual_seed(0))
+    step = steps.trainer(
+        steps.fresh(training.FAMILY, config), training.NextToken(), 2, "fp32", compiled=False, rate=1e-2
+    )
+    losses = [step({"tokens": tokens}, number) for number in range(12)]
+    assert losses[-1] < losses[0] - 1
+
+
 def test_loading_is_measured_for_every_size(monkeypatch):
     monkeypatch.setattr(data, "CHARACTERS", 100_000)
     monkeypatch.setattr(data, "REPEATS", 1)
