@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from makar.nets.cache import LayerCache
 from makar.nets.decoder import Decoder, Layer, RMSNorm
 from makar.nets.lora import answering_weight
-from makar.nets.rope import Rotation, rotate, rotation
+from makar.nets.rope import Rotation, frequencies, rotate, turned
 
 Rows = Float[Tensor, "rows width"]
 
@@ -105,6 +105,7 @@ class Reader(nn.Module):
         self.embed_tokens, self.norm = net.model.embed_tokens, Norm(net.model.norm)
         self.layers = nn.ModuleList(ReaderLayer(layer) for layer in net.model.layers if isinstance(layer, Layer))
         self.head = Product([net.output_weight], [None])
+        self.frequencies = nn.Parameter(frequencies(net.config, net.output_weight.device), False)
 
     def forward(
         self,
@@ -127,7 +128,7 @@ class Reader(nn.Module):
         if config.sliding_window is not None:
             unseen = unseen | (there <= lengths[:, None] - config.sliding_window)
         mask = torch.zeros_like(unseen, dtype=x.dtype).masked_fill(unseen, -math.inf)[:, None, None]
-        cosines, sines = rotation(lengths[:, None], config)
+        cosines, sines = turned(lengths[:, None], self.frequencies)
         turn = cosines.to(x.dtype), sines.to(x.dtype)
         index = lengths[:, None, None, None].expand(-1, config.num_key_value_heads, 1, config.head_dim)
         for place, layer in enumerate(self.layers):

@@ -31,11 +31,16 @@ def stretch(plain: Float[Tensor, " half"], scaling: Llama3Scaling) -> Float[Tens
 
 
 def rotation(positions: Int[Tensor, "rows time"], config: DecoderConfig) -> Rotation:
-    """Cosines and signed sines for positions in tokens.
+    """Cosines and signed sines for positions in tokens."""
+    return turned(positions, frequencies(config, positions.device))
+
+
+def turned(positions: Int[Tensor, "rows time"], frequencies: Float[Tensor, " half"]) -> Rotation:
+    """The same where the frequencies are known: a power costs more than all else here.
 
     The sign of `rotate_half` is folded into the sines here, once a forward pass: see `rotate`.
     """
-    angles = positions[..., None].float() * frequencies(config, positions.device)
+    angles = positions[..., None].float() * frequencies
     cosines, sines = angles.cos(), angles.sin()
     return torch.cat((cosines, cosines), -1), torch.cat((-sines, sines), -1)
 
