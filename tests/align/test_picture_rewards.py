@@ -94,6 +94,7 @@ def test_a_reward_that_fails_is_named_with_its_row(rule, words):
         ({"class": 1.0}, "no classes to tell apart"),
         ({"clip": {"path": "@clip"}}, "no CLIP"),
         ({"people": {"path": "choices.jsonl"}}, "no choices"),
+        ({"scene": 1.0}, "only scenes have a judge"),
         ({"class": {"classify": "x"}}, "no such option 'classify'"),
     ],
 )

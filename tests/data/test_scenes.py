@@ -13,7 +13,7 @@ from makar.data.scene_drawing import LETTERS, draw, sprites_of
 from makar.data.scene_ground import GROUND_CODES, GROUNDS
 from makar.data.scene_questions import questions_of
 from makar.data.scene_things import ACCESSORIES, COLOURS, COUNTS, PLACES, POSITIONS, SIGNS, SUBJECTS, Scene
-from makar.data.scene_words import PHRASINGS, caption_of, captions_of, tell
+from makar.data.scene_words import PHRASINGS, caption_of, captions_of, heard, tell, unsaid
 from makar.data.scenes import MISSION, SHARE, SIBLINGS, Scenes, held_out, out, pairs_of, scene_of, siblings_of
 from tests.emoji import draw_set
 
@@ -102,6 +102,16 @@ def test_captions_differ_in_phrasing_and_are_short_enough_for_a_small_text_tower
             assert SUBJECTS[scene.subject].name in caption or SUBJECTS[scene.subject].plural in caption
             assert scene.sign is None or caption.endswith(f"the word {scene.sign}")
             assert not any(f" {colour} " in caption for colour in COLOURS if colour != scene.colour)
+
+
+def test_what_a_caption_asks_for_is_heard_in_every_phrasing():
+    for index in range(400):
+        scene = scene_of(index, 7)
+        for form, phrasing in enumerate(PHRASINGS):
+            told = unsaid(scene, index, form)
+            assert heard(tell(told, phrasing)) == replace(told, sign=None), tell(told, phrasing)
+    assert heard("A cat wearing sunglasses in space") == Scene("cat", "sunglasses", "space", None)
+    assert heard("a teapot on the beach") is None
 
 
 def test_captions_leave_some_things_unsaid_and_say_most():

@@ -21,6 +21,7 @@ from makar.evaluate.judge import (
     JudgeLoss,
     JudgeRows,
     Verdicts,
+    agreement,
     answers_to,
     build,
     judge_of,
@@ -105,6 +106,30 @@ def test_the_loss_counts_every_answer_and_no_unknown_one():
     expected = expected - shapes[0, 0] - shapes[1, 0] - shapes[2, 1]
     assert loss.sum.item() == pytest.approx(expected.item(), rel=1e-5)
     assert float(loss.count) == 3
+
+
+def test_agreement_is_the_mean_log_probability_of_what_was_asked():
+    rng = torch.Generator().manual_seed(0)
+    heads = {name: len(answers) for name, answers in ANSWERS.items()} | {MALFORMED: 2}
+    logits = {name: torch.randn(2, count, generator=rng).requires_grad_() for name, count in heads.items()}
+    some = dict.fromkeys(ANSWERS, UNKNOWN) | {"subject": 3, "place": 1}
+    every = wanted_of(CAT)
+    found = agreement(logits, [some, every])
+    sure = {name: each.log_softmax(1) for name, each in logits.items()}
+    first = (sure["subject"][0, 3] + sure["place"][0, 1] + sure[MALFORMED][0, 0]) / 3
+    second = sum((sure[name][1, right] for name, right in every.items()), sure[MALFORMED][1, 0]) / (1 + len(ANSWERS))
+    torch.testing.assert_close(found, torch.stack((first, second)))
+    (gradient,) = torch.autograd.grad(found.sum(), logits["colour"])
+    assert not gradient[0].any()
+    assert gradient[1].any()
+
+
+def test_a_second_judge_is_another_net_that_saw_other_scenes(sprites, tmp_path, monkeypatch):
+    monkeypatch.setenv("MAKAR_CACHE", str(tmp_path))
+    monkeypatch.setattr(judge, "BATCH", 4)
+    first, second = (judge_of(sprites, lambda line: None, steps=1, seed=seed) for seed in (0, 1))
+    assert len(list(tmp_path.glob("judges/*/model.safetensors"))) == 2
+    assert not all(map(torch.equal, first.net.state_dict().values(), second.net.state_dict().values()))
 
 
 def test_it_is_trained_once_and_damage_is_mended(sprites, tmp_path, monkeypatch):

@@ -140,7 +140,7 @@ def hasty_judges(monkeypatch):
     from makar.core.nouns import Model
     from makar.evaluate import judge
 
-    def untrained(sprites, say):
+    def untrained(sprites, say, seed=0):  # noqa: ARG001
         with torch.random.fork_rng():
             torch.manual_seed(0)
             config = judge.JudgeConfig()

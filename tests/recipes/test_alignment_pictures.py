@@ -19,7 +19,7 @@ from makar.nets.gan_config import R3ganConfig
 from makar.recipes.alignment_pictures import told_columns
 from makar.recipes.execute import train
 from makar.recipes.load import load_recipe
-from makar.recipes.picture_judges import Stage
+from makar.recipes.picture_judges import Stage, asked_by
 from makar.recipes.plan import plan
 from makar.recipes.run import Run
 from makar.train.metrics import read_metrics
@@ -238,6 +238,16 @@ def test_a_model_that_is_told_texts_learns_from_clip(scenes, workspace, tmp_path
     assert looks["held_out"]["distance_before"] > 0
     assert str(scenes["clip"]) in result.run.manifest["parent"]
     assert "text" in open_model(result.run.folder).parts
+
+
+def test_a_second_judge_of_scenes_rewards_what_was_asked(scenes, workspace, tmp_path):
+    path = tmp_path / "told.toml"
+    path.write_text(TOLD.format(**scenes))
+    (result,) = train(load_recipe(path, ["reward={scene=1.0}"]), workspace)
+    lines = read_metrics(result.run.metrics, "train")
+    assert lines[0]["reward/scene"] < 0
+    with pytest.raises(InputError, match=r"asks for no scene.*a teapot"):
+        asked_by("a teapot")
 
 
 @pytest.mark.parametrize(

@@ -29,7 +29,7 @@ COLOURS = {
 }  # fmt: skip
 """Which of the three lights a colour is made of."""
 
-OURS = {"class": "classify", "clip": "fits", "people": "taste"}
+OURS = {"class": "classify", "clip": "fits", "people": "taste", "scene": "verdict"}
 """The argument of a rule that a recipe does not give: what is handed over to judge with."""
 
 
@@ -160,6 +160,21 @@ def people(taste: PictureJudge | None, path: str) -> PictureJudge:  # noqa: ARG0
     return taste
 
 
+def scene(verdict: PictureJudge | None) -> PictureJudge:
+    """How sure a judge of scenes is of everything that a caption asks for: 0 nats for certain, below it for less.
+
+    Args:
+        verdict: The judge at work.
+
+    Raises:
+        RecipeError: The data are no scenes.
+    """
+    if verdict is None:
+        fix = "set data.rows = 'scenes', or reward something else"
+        raise RecipeError("only scenes have a judge of what was asked", where="reward.scene", fix=fix)
+    return verdict
+
+
 def python(function: str) -> PictureJudge:
     """A person's own function of (images, prompts), from a file: a tensor of rows, or a list of numbers.
 
@@ -182,6 +197,7 @@ RULES: Mapping[str, Callable[..., PictureJudge]] = {
     "clip": clip,
     "people": people,
     "python": python,
+    "scene": scene,
 }
 """All rules by name; a recipe gives their arguments."""
 

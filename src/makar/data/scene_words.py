@@ -4,7 +4,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import replace
 
 from makar.core.random import numpy_rng
-from makar.data.scene_things import ACCESSORIES, COUNTS, PLACES, POSITIONS, SUBJECTS, Scene
+from makar.data.scene_things import ACCESSORIES, COLOURS, COUNTS, PLACES, POSITIONS, SUBJECTS, Scene
 
 UNSAID = {"place": 0.1, "accessory": 0.1, "colour": 0.4, "position": 0.5}
 """How often a caption leaves an attribute out."""
@@ -59,6 +59,31 @@ def tell(scene: Scene, phrasing: str = PHRASINGS[0]) -> str:
     )
     sign = f" and the word {scene.sign}" if scene.sign else ""
     return " ".join(said.split()) + sign
+
+
+def heard(caption: str) -> Scene | None:
+    """What a caption asks for, whatever its phrasing: `tell` the other way round. None if it names no subject."""
+    plain = caption.lower().partition(" and the word ")[0].replace(",", " ")
+    words = f" {' '.join(plain.split())} "
+    counts = {word: count for count, word in COUNTS.items() if count > 1}
+    found = [
+        (name, counts.get(count or "", 1))
+        for name, subject in SUBJECTS.items()
+        for count in (None, *counts)
+        if (f" {article(subject.name)} " if count is None else f" {count} {subject.plural} ") in words
+    ]
+    if not found:
+        return None
+    subject, count = found[0]
+    accessory = next((n for n, t in ACCESSORIES.items() if any(f" {w} " in words for w in (t.name, t.many) if w)), None)
+    colour = None
+    if accessory is not None:
+        thing = ACCESSORIES[accessory]
+        names = [each for each in (thing.name, thing.many) if each]
+        colour = next((c for c in COLOURS if any(f" {c} {each} " in words for each in names)), None)
+    place = next((name for name, said in PLACES.items() if f" {said} " in words), "")
+    position = next((name for name, said in POSITIONS.items() if f" {said} " in words), None)
+    return Scene(subject, accessory, place, colour, count, position)
 
 
 def unsaid(scene: Scene, index: int, form: int, told: Collection[str] = ()) -> Scene:

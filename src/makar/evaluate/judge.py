@@ -165,21 +165,22 @@ def shape(config: JudgeConfig) -> tuple[int, int, int]:  # noqa: ARG001
 JUDGE = measuring("judge", JudgeConfig, build, shape=shape, learns=JudgeLoss, tiny=tiny)
 
 
-def judge_of(sprites: Sprites, say: Say, *, steps: int = STEPS) -> Model[PictureJudge]:
+def judge_of(sprites: Sprites, say: Say, *, steps: int = STEPS, seed: int = 0) -> Model[PictureJudge]:
     """The judge of scenes of an emoji set, trained at the first call; a killed training goes on.
 
     Args:
         sprites: The emoji.
         say: Told when it takes time.
         steps: Of its training.
+        seed: Another one for a second opinion: of other scenes, and of no weight that the first had.
 
     Raises:
         UserError: There is no space, or the cache cannot be written.
     """
+    knows = {"emoji": sprites.hash, "rows": [SPOILT, GRAIN, SOFT, VERSION]} | ({"seed": seed} if seed else {})
     return kept(
-        JUDGE, JudgeConfig(), JudgeRows(sprites, SIDE, JUDGE_SEED), "a judge of scenes",
-        beside=cache() / "judges" / "scenes", knows={"emoji": sprites.hash, "rows": [SPOILT, GRAIN, SOFT, VERSION]},
-        steps=steps, batch_size=BATCH, say=say,
+        JUDGE, JudgeConfig(), JudgeRows(sprites, SIDE, JUDGE_SEED + seed), "a judge of scenes",
+        beside=cache() / "judges" / "scenes", knows=knows, steps=steps, batch_size=BATCH, say=say, seed=seed,
     )  # fmt: skip
 
 
@@ -223,6 +224,23 @@ class Verdicts:
     def passed(self, wanted: Sequence[Mapping[str, int]]) -> Bool[Tensor, " rows"]:
         """Where everything that was asked is right, in a picture that is well-formed."""
         return torch.stack(list(self.right(wanted).values())).all(0) & self.well_formed
+
+
+def agreement(logits: Mapping[str, Tensor], wanted: Sequence[Mapping[str, int]]) -> Float[Tensor, " rows"]:
+    """How sure a judge is of all that was asked, in a picture that is well-formed: nats a question, 0 for certain.
+
+    Args:
+        logits: What it says of the pictures, with a gradient if it has one.
+        wanted: Of each picture, as `wanted_of` gives it.
+    """
+    sure = [logits[MALFORMED].float().log_softmax(1)[:, 0]]
+    asked = [torch.ones_like(sure[0])]
+    for name in ANSWERS:
+        column = torch.tensor([each[name] for each in wanted], device=sure[0].device)
+        said = logits[name].float().log_softmax(1).gather(1, column.clamp(min=0)[:, None]).squeeze(1)
+        sure.append(said.where(column != UNKNOWN, 0.0))
+        asked.append((column != UNKNOWN).float())
+    return torch.stack(sure).sum(0) / torch.stack(asked).sum(0)
 
 
 @torch.inference_mode()

@@ -22,10 +22,12 @@ from makar.core.say import Say
 from makar.data.config import PictureOptions
 from makar.data.document import Fault
 from makar.data.pictures import decode
+from makar.data.scene_things import Scene
+from makar.data.scene_words import heard
 from makar.engine.load import open_model
 from makar.evaluate.classifier import ClassifierConfig, classifier_of
 from makar.evaluate.features import values_of
-from makar.evaluate.judge import judge_of
+from makar.evaluate.judge import agreement, judge_of, wanted_of
 from makar.evaluate.pictures import some
 from makar.families.clip import score
 from makar.families.clip.build import captions_of
@@ -113,6 +115,7 @@ class Seen:
         see: Features to compare pictures in, of a net that rewards nothing where there is a second one.
         liked: Features to learn in what people like.
         classify: What tells their classes apart, where they have any.
+        verdict: What says how well scenes show what was asked, where they are scenes.
         names: Of the classes.
         identity: Hashes by which a checkpoint knows them.
         facts: For the manifest.
@@ -127,6 +130,7 @@ class Seen:
     identity: Mapping[str, str]
     facts: Mapping[str, Any]
     watches: Sequence[Periodic] = ()
+    verdict: PictureJudge | None = None
 
 
 def of_dataset(stage: Stage) -> Seen:
@@ -168,7 +172,8 @@ def of_scenes(stage: Stage) -> Seen:
     real = rows.valid.batch(0, recipe.watch.validate_rows)["images"]
     sprites = emoji_of(recipe.data)[1]
     _, features = asking(judge_of(sprites, stage.say).net)
-    seen = Seen(real, features, features, None, (), rows.identity, rows.facts)
+    verdict = verdict_of(judge_of(sprites, stage.say, seed=SECOND)) if "scene" in (recipe.reward or {}) else None
+    seen = Seen(real, features, features, None, (), rows.identity, rows.facts, verdict=verdict)
     if not recipe.watch.judged:
         return seen
     watch = attribute_watch(sprites, stage.settings, pictures=recipe.watch.judged, seed=recipe.seed, say=stage.say)
@@ -191,7 +196,7 @@ def judges(stage: Stage, seen: Seen) -> tuple[list[PictureReward], dict[str, str
         taste, hashes["choices"] = liked(stage, seen, Path(chosen)), sha256(Path(chosen))
     if (written := source_hash(table)) is not None:
         hashes["reward"] = written
-    return make_picture_rewards(table, classify=seen.classify, fits=fits, taste=taste), hashes
+    return make_picture_rewards(table, classify=seen.classify, fits=fits, taste=taste, verdict=seen.verdict), hashes
 
 
 def liked(stage: Stage, seen: Seen, store: Path) -> PictureJudge:
@@ -229,6 +234,29 @@ def fitness(model: Model[Any], folder: Path) -> Callable[[Images, Sequence[Any]]
         return (score.seen(model, images) * read).sum(1)
 
     return judge
+
+
+def verdict_of(model: Model[Any]) -> PictureJudge:
+    """What a judge of scenes gives a picture for its caption."""
+    logits, _ = asking(model.net)
+
+    def judge(images: Images, prompts: Sequence[Any]) -> Tensor:
+        return agreement(logits(images), [wanted_of(asked_by(prompt)) for prompt in prompts])
+
+    return judge
+
+
+def asked_by(caption: Any) -> Scene:
+    """The scene that a caption asks for.
+
+    Raises:
+        InputError: It names none that the judge knows.
+    """
+    found = heard(str(caption))
+    if found is None:
+        fix = "ask for a subject of data.scenes, as 'a cat wearing sunglasses in space'"
+        raise InputError("the caption asks for no scene", where="reward.scene", value=caption, fix=fix)
+    return found
 
 
 def picture_of(stage: Stage, text: str, where: str) -> Tensor:
