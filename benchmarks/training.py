@@ -133,8 +133,8 @@ def curve(precision: Precision) -> dict[str, Any]:
     config = LanguageConfig(**SHAPES["1M"] | {"vocab_size": bpe.vocab_size}, max_position_embeddings=256)
     rows = stream[: len(stream) // 257 * 257].view(-1, 257)
     models = steps.fresh(FAMILY, config), steps.fresh(FAMILY, config)
-    fast = steps.trainer(models[0], NextToken(), 8, precision, compiled=True, rate=2e-3)
-    plain = steps.trainer(models[1], NextToken(), 8, "fp32", compiled=False, rate=2e-3)
+    fast = steps.trainer(models[0], NextToken(), 8, precision, compiled=True, rate=1e-3)
+    plain = steps.trainer(models[1], NextToken(), 8, "fp32", compiled=False, rate=1e-3)
     losses: dict[str, list[float]] = {f"{precision}_compiled": [], "fp32_eager": []}
     for number in range(CURVE_STEPS):
         batch = {"tokens": rows[(torch.arange(8) + 8 * number) % len(rows)]}
