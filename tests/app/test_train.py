@@ -40,6 +40,10 @@ def test_from_recipe_to_text(place, call):
     assert {"bzip2 -9", "xz -9e"} <= set(bits)
     assert (place / "runs" / "tiny" / "evaluation.md").is_file()
     assert "bits per byte" in call("evaluate", "tiny", "--suite", "likelihood", "--quiet").out
+    few = ("evaluate", "tiny", "--suite", "variety", "--samples", "2", "--documents", "2")
+    out, _ = call(*few, "--set", "temperature=0", "--set", "max_tokens=3", "--json")
+    assert json.loads(out)["settings"]["generation"]["temperature"] == 0
+    assert "did you mean 'temperature'" in call(*few, "--set", "temprature=0", code=2).err
 
     assert call("inspect", "runs/tiny").out.startswith("runs/tiny: run, intact")
     assert call("runs").out.splitlines()[1].split()[:3] == ["tiny", "finished", "12/12"]

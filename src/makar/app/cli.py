@@ -281,6 +281,9 @@ def evaluate(
         str | None,
         typer.Option(metavar="MODEL", help="On pairs: what gained over this model; on captions: the CLIP that judges."),
     ] = None,
+    sets: Annotated[
+        list[str] | None, typer.Option("--set", metavar="A=B", help="How it generates: steps=1; repeatable.")
+    ] = None,
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -289,6 +292,7 @@ def evaluate(
 
     given = {"suites": suite or None, "documents": documents, "tasks": tasks, "reference": reference}
     given |= {"samples": samples, "features": features, "importance": importance}
+    given |= {"generation": terminal.settings(sets) if sets else None}
     options = {name: value for name, value in given.items() if value is not None}
     report = api.evaluate(model, data, say=terminal.say(quiet=quiet), **options)
     terminal.emit(report, present.report_text, as_json=json)
