@@ -27,7 +27,7 @@ from makar.core.random import Rng
 from makar.families.diffusion.caption import empty, reads
 from makar.families.diffusion.denoise import Denoise, Guidance, Told, config_of, guided, within_range
 from makar.families.diffusion.objective import told_of
-from makar.families.diffusion.path import levels_of
+from makar.families.diffusion.path import visited
 from makar.families.diffusion.samplers import SAMPLERS, Trail, advance, begin
 from makar.families.diffusion.settings import DiffusionSettings
 from makar.families.diffusion.wish import codec_of
@@ -93,7 +93,7 @@ def of_denoiser(model: Model[Any], ask: Ask, rows: Batch, rng: Rng, way: Way) ->
     settings = way.settings
     assert isinstance(settings, DiffusionSettings)
     net, told = config_of(model).net, told_of(model, rows, 0.0, rng)
-    levels = levels_of(config_of(model).path, settings.steps, settings.spacing).to(model.device)
+    levels = visited(config_of(model).path, settings.sampler, settings.steps, settings.spacing).to(model.device)
     noise = rng.normal("picture", net.in_channels, net.sample_size, net.sample_size)
     trail = begin(levels[0] * noise, levels.expand(len(noise), -1))
     gaps: list[Tensor] = []

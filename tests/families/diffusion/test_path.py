@@ -17,6 +17,7 @@ from makar.families.diffusion.path import (
     precondition,
     scale,
     time_of,
+    visited,
 )
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # diffusers, at numpy
@@ -80,6 +81,29 @@ def test_no_two_levels_are_the_same_however_many(path, spacing):
         assert len(levels) == steps + 1
         assert (levels[:-1] > levels[1:]).all()
         assert levels[0] <= limits(path)[1] * (1 + 1e-5)
+
+
+@pytest.mark.parametrize("path", PATHS, ids=lambda path: path.name)
+@pytest.mark.parametrize("spacing", ["path", "karras"])
+def test_a_few_steps_begin_at_noise_and_all_of_them_do_something(path, spacing):
+    for steps in (1, 2, 4):
+        levels = visited(path, "lcm", steps, spacing)
+        assert len(levels) == steps + 1
+        assert levels[0] == levels_of(path, 4, spacing)[0]
+        assert (levels[:-1] > levels[1:]).all()
+        assert levels[-1] == 0
+        assert levels[-2] > 0.1
+        assert torch.equal(visited(path, "euler", steps, spacing), levels_of(path, steps, spacing))
+    assert visited(FlowPath(), "lcm", 2)[1] == pytest.approx(1.0, rel=0.01), "half the way"
+
+
+@pytest.mark.parametrize("steps", [1, 2, 4])
+def test_a_few_steps_of_the_ddpm_path_are_those_of_lcm_scheduler(steps):
+    scheduler = diffusers.LCMScheduler(original_inference_steps=50)
+    scheduler.set_timesteps(steps)
+    every = ddpm_sigmas(DdpmPath())
+    found = [int((every - sigma).abs().argmin()) for sigma in visited(DdpmPath(), "lcm", steps)[:-1]]
+    assert found == pytest.approx(scheduler.timesteps.tolist(), abs=10), "its levels are those of fifty steps"
 
 
 def test_more_steps_than_a_path_has_are_refused():

@@ -146,6 +146,28 @@ def levels_of(path: AnyPath, steps: int, spacing: str = "path") -> Float[Tensor,
     return torch.cat((sigma.float(), torch.zeros(1)))
 
 
+def visited(path: AnyPath, sampler: str, steps: int, spacing: str = "path") -> Float[Tensor, " levels"]:
+    """The noise levels that a sampler visits: `levels_of`, but for one that goes to the picture at each of a few steps.
+
+    From a level next to the picture there is nothing left to do. So "lcm" leaves the weakest of one level more out, and
+    on the path of DDPM it divides the way evenly from its end, as `LCMScheduler` does.
+
+    Args:
+        path: Of the model.
+        sampler: Its name among `settings.SamplerName`.
+        steps: How many.
+        spacing: "path" or "karras".
+
+    Raises:
+        RecipeError: The path has fewer steps.
+    """
+    if sampler != "lcm":
+        return levels_of(path, steps, spacing)
+    if isinstance(path, DdpmPath) and spacing == "path":
+        return levels_of(path.model_copy(update={"timestep_spacing": "trailing"}), steps)
+    return torch.cat((levels_of(path, steps + 1, spacing)[:-2], torch.zeros(1)))
+
+
 def karras(least: float, greatest: float, steps: int, rho: float = 7.0) -> Float[Tensor, " levels"]:
     """Levels whose rho-th roots are evenly spaced, then 0. Paper: arXiv 2206.00364, eq. 5."""
     share = torch.linspace(0, 1, steps, dtype=torch.float64)

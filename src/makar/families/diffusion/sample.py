@@ -32,7 +32,7 @@ from makar.families.diffusion.denoise import (
     seamless,
     within_range,
 )
-from makar.families.diffusion.path import levels_of
+from makar.families.diffusion.path import visited
 from makar.families.diffusion.samplers import SAMPLERS, Trail, advance, begin
 from makar.families.diffusion.settings import DiffusionSettings
 from makar.families.diffusion.wish import Wish, codec_of, guidance_scale, places_of, understood
@@ -252,7 +252,7 @@ def shifts(state: State) -> Tensor:
 
 def ways(config: DiffusionConfig, settings: DiffusionSettings, wish: Wish) -> Float[Tensor, " levels"]:
     """The noise levels of a row: from the first, or where it begins from a picture, from as far back as asked."""
-    levels = levels_of(config.path, settings.steps, settings.spacing)
+    levels = visited(config.path, settings.sampler, settings.steps, settings.spacing)
     if wish.image is None:
         return levels
     return levels[settings.steps - max(1, round(settings.strength * settings.steps)) :]
