@@ -127,7 +127,15 @@ def test_agreement_is_the_mean_log_probability_of_what_was_asked():
 def test_a_second_judge_is_another_net_that_saw_other_scenes(sprites, tmp_path, monkeypatch):
     monkeypatch.setenv("MAKAR_CACHE", str(tmp_path))
     monkeypatch.setattr(judge, "BATCH", 4)
+    real, shown = judge.kept, []
+
+    def kept(family, config, source, *rest, **more):
+        shown.append(source.batch(0, 4)["images"])
+        return real(family, config, source, *rest, **more)
+
+    monkeypatch.setattr(judge, "kept", kept)
     first, second = (judge_of(sprites, lambda line: None, steps=1, seed=seed) for seed in (0, 1))
+    assert not torch.equal(*shown)
     assert len(list(tmp_path.glob("judges/*/model.safetensors"))) == 2
     assert not all(map(torch.equal, first.net.state_dict().values(), second.net.state_dict().values()))
 

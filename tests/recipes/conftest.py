@@ -140,9 +140,9 @@ def hasty_judges(monkeypatch):
     from makar.core.nouns import Model
     from makar.evaluate import judge
 
-    def untrained(sprites, say, seed=0):  # noqa: ARG001
+    def untrained(sprites, say, seed=0):
         with torch.random.fork_rng():
-            torch.manual_seed(0)
+            torch.manual_seed(seed)
             config = judge.JudgeConfig()
             return Model(judge.JUDGE, config, judge.build(config).eval())
 

@@ -12,14 +12,16 @@ from makar.core.errors import InputError, ModelError, RecipeError
 from makar.core.nouns import Model
 from makar.core.random import Rng
 from makar.data.pictures import to_png
+from makar.data.scene_words import heard
 from makar.engine.load import open_model
 from makar.families.diffusion import words
 from makar.families.table import family
 from makar.nets.gan_config import R3ganConfig
+from makar.recipes import alignment_pictures, picture_judges
 from makar.recipes.alignment_pictures import told_columns
 from makar.recipes.execute import train
 from makar.recipes.load import load_recipe
-from makar.recipes.picture_judges import Stage, asked_by
+from makar.recipes.picture_judges import Stage
 from makar.recipes.plan import plan
 from makar.recipes.run import Run
 from makar.train.metrics import read_metrics
@@ -240,14 +242,38 @@ def test_a_model_that_is_told_texts_learns_from_clip(scenes, workspace, tmp_path
     assert "text" in open_model(result.run.folder).parts
 
 
-def test_a_second_judge_of_scenes_rewards_what_was_asked(scenes, workspace, tmp_path):
-    path = tmp_path / "told.toml"
+def test_a_second_judge_of_scenes_rewards_what_was_asked(scenes, workspace, tmp_path, monkeypatch):
+    path, real, rewarding = tmp_path / "told.toml", picture_judges.verdict_of, []
     path.write_text(TOLD.format(**scenes))
-    (result,) = train(load_recipe(path, ["reward={scene=1.0}"]), workspace)
+    monkeypatch.setattr(picture_judges, "verdict_of", lambda judge: rewarding.append(judge) or real(judge))
+    monkeypatch.setattr(picture_judges, "told_scene", told := Told())
+    monkeypatch.setattr(alignment_pictures, "told_scene", told)
+    (result,) = train(load_recipe(path, ["reward={scene=1.0}", "objective.name=direct"]), workspace)
     lines = read_metrics(result.run.metrics, "train")
     assert lines[0]["reward/scene"] < 0
-    with pytest.raises(InputError, match=r"asks for no scene.*a teapot"):
-        asked_by("a teapot")
+    assert told.left_out, "a prompt that asks for no scene is none to learn from"
+    (judge,) = rewarding
+    first = picture_judges.judge_of(None, print)
+    assert not all(map(torch.equal, judge.net.state_dict().values(), first.net.state_dict().values()))
+
+
+class Told:
+    """What prompts ask for; the first that it is shown, nothing."""
+
+    def __init__(self):
+        self.left_out = None
+
+    def __call__(self, prompt):
+        self.left_out = self.left_out or prompt
+        return None if prompt == self.left_out else heard(prompt)
+
+
+def test_a_model_that_is_told_nothing_has_no_scene_to_be_rewarded_for(scenes, workspace, tmp_path, monkeypatch):
+    path = tmp_path / "told.toml"
+    path.write_text(TOLD.format(**scenes))
+    monkeypatch.setattr(alignment_pictures, "told_scene", lambda prompt: None)
+    with pytest.raises(RecipeError, match="no prompt asks for a scene"):
+        train(load_recipe(path, ["reward={scene=1.0}"]), workspace)
 
 
 @pytest.mark.parametrize(

@@ -203,7 +203,7 @@ def test_twice_at_the_same_place_says_step_loss_and_rows(tmp_path):
     event = read_metrics(tmp_path / "metrics.jsonl", "event")[-1]
     held = event["documents"]
     assert sorted(held) == held
-    assert f"documents {', '.join(map(str, held[:12]))} and 4 more" in said
+    assert f"numbers {', '.join(map(str, held[:12]))} and 4 more" in said
     shown = {tuple(row.tolist()) for row in next(iter(source.batch(9, 16).values()))}
     assert shown == {tuple(row.tolist()) for row in next(iter(source.columns.values()))[held]}
 

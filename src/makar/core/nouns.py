@@ -91,7 +91,7 @@ class TracedSource(Source, Protocol):
     """A source that can say what its rows are made of, for a run that gives up over some of them."""
 
     def origins(self, step: int, size: int) -> Sequence[int]:
-        """Which documents or pictures a step's batch holds: places in their split, in its order, from 0."""
+        """Which documents or pictures a step's batch is made of: places among those encoded, in order, from 0."""
         ...
 
 

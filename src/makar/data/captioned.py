@@ -37,7 +37,7 @@ class Captioned:
         return self.pictures.epoch_rows
 
     def origins(self, step: int, size: int) -> list[int]:
-        """Which pictures of the split a batch holds, from 0."""
+        """Which of the encoded pictures a batch holds, in their order, from 0."""
         return self.pictures.origins(step, size)
 
     def batch(self, step: int, size: int) -> Batch:

@@ -65,7 +65,7 @@ class PackedTokens:
         """Which documents a batch holds tokens of, in the order of the shards, from 0."""
         _, numbers = self._span(step * size * self.length, size * self.length + 1)
         epochs, places = np.divmod(np.unique(numbers), self.shards.documents)
-        return [int(self._order(epoch)[place]) for epoch, place in zip(epochs.tolist(), places.tolist(), strict=True)]
+        return np.concatenate([self._order(int(each))[places[epochs == each]] for each in np.unique(epochs)]).tolist()
 
     def _span(self, begin: int, count: int) -> tuple[Positions, Positions]:
         """Where a stretch of the stream is stored, and the number of each token's document in the stream."""

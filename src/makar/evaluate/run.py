@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
+from makar.core.config import parse
 from makar.core.errors import InputError
 from makar.core.nouns import Model
 from makar.core.say import Say
@@ -48,6 +49,11 @@ def evaluate(
         RecipeError: A setting of generation that the family does not know.
         UserError: A package is missing that a suite needs.
     """
+    if options.generation:
+        if model.family.name in ("clip", "llava"):
+            what = "it is measured without settings of generation"
+            raise InputError(what, where=name, value=options.generation, fix="leave them out")
+        parse(model.family.settings, {**model.generation, **options.generation}, "generation settings")
     if model.family.name == "clip":
         return evaluate_clip(model, dataset, options, name=name, say=say)
     if model.family.name == "llava":

@@ -131,7 +131,7 @@ class Cursor:
             begin = self.place + LENGTH.size
             end = begin + LENGTH.unpack_from(data, self.place)[0] if begin <= size else begin
             if end > size:
-                raise self.fault("the file is truncated or damaged: a text goes on beyond its end", end - begin)
+                raise self.fault("the file is truncated or damaged: a text ends beyond it", f"byte {end} of {size}")
             try:
                 found.append(str(data[begin:end], "utf-8"))
             except UnicodeDecodeError:

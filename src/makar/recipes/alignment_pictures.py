@@ -29,7 +29,7 @@ from makar.families.settings import square
 from makar.recipes.alignment import Made, objective_of, reference_for, rollouts_of
 from makar.recipes.captioned import captions_of
 from makar.recipes.images import picture_samples, with_classes
-from makar.recipes.picture_judges import Stage, judges, of_dataset, of_scenes, picture_of
+from makar.recipes.picture_judges import Stage, judges, of_dataset, of_scenes, picture_of, told_scene
 from makar.recipes.recipe import Recipe
 from makar.recipes.run import Run, Workspace
 from makar.recipes.text import counts, open_dataset
@@ -103,6 +103,11 @@ def by_rewards(stage: Stage) -> Made:
     seen = of_scenes(stage) if recipe.data.rows == "scenes" else of_dataset(stage)
     stage = replace(stage, model=with_classes(stage.model, seen.names) if seen.names else stage.model)
     prompts, asked = wanted(stage)
+    if "scene" in (recipe.reward or {}):
+        prompts, asked = [each for each in prompts if told_scene(each.asked)], [*filter(told_scene, asked)]
+        if not prompts or not asked:
+            fix = "begin from a model that is told captions of scenes, or reward something else"
+            raise RecipeError("no prompt asks for a scene", where="reward.scene", fix=fix)
     rewards, judged = judges(stage, seen)
     reference = reference_for(recipe, stage.model)
     held = HeldOut(asked, seen.real, seen.see, stage.settings, recipe.seed)

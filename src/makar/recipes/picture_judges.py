@@ -46,7 +46,7 @@ REWARDING = {"class", "people"}
 """Rewards that a dataset's own classifier gives."""
 
 SECOND = 1
-"""The seed of the classifier that watches where the first one rewards."""
+"""The seed of a second net, so that what rewards is not what watches."""
 
 
 @dataclass(frozen=True)
@@ -241,22 +241,16 @@ def verdict_of(model: Model[Any]) -> PictureJudge:
     logits, _ = asking(model.net)
 
     def judge(images: Images, prompts: Sequence[Any]) -> Tensor:
-        return agreement(logits(images), [wanted_of(asked_by(prompt)) for prompt in prompts])
+        told = [told_scene(prompt) for prompt in prompts]
+        assert all(told), "prompts that ask for no scene were left out"
+        return agreement(logits(images), [wanted_of(each) for each in told if each])
 
     return judge
 
 
-def asked_by(caption: Any) -> Scene:
-    """The scene that a caption asks for.
-
-    Raises:
-        InputError: It names none that the judge knows.
-    """
-    found = heard(str(caption))
-    if found is None:
-        fix = "ask for a subject of data.scenes, as 'a cat wearing sunglasses in space'"
-        raise InputError("the caption asks for no scene", where="reward.scene", value=caption, fix=fix)
-    return found
+def told_scene(prompt: Any) -> Scene | None:
+    """The scene that a prompt asks for, if it is a caption that asks for one."""
+    return heard(prompt) if isinstance(prompt, str) else None
 
 
 def picture_of(stage: Stage, text: str, where: str) -> Tensor:

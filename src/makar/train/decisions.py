@@ -53,7 +53,11 @@ def read_decisions(folder: Path) -> dict[str, Any]:
 
 
 def recalled(folder: Path, say: Say) -> dict[str, Any]:
-    """The same; where the file is damaged, what the newest good checkpoint says of it."""
+    """What `read_decisions` says or, where the file is damaged, what the newest good checkpoint says of it.
+
+    Raises:
+        RunError: There is no such checkpoint.
+    """
     try:
         return read_decisions(folder)
     except UserError as fault:

@@ -291,7 +291,7 @@ class Session:
             rows = f"rows {faulty[0] * size} to {(at + 1) * size - 1}"
             if isinstance(self.source, TracedSource):
                 held = sorted({place for step in faulty for place in self.source.origins(step, size)})
-                rows += f" of the stream, which hold documents {listed(held)}, as they were encoded in order, from 0"
+                rows += f" of the stream, made of numbers {listed(held)} of what was encoded, from 0"
                 self.log({"kind": "event", "step": at, "event": "given up", "documents": held})
             raise Diverged(f"step {at}: {reason}, again after going back and skipping step {before[-1]}; {rows}")
         newest, best = self.newest(faulty[0]), self.history.best_step

@@ -83,6 +83,16 @@ def test_no_two_levels_are_the_same_however_many(path, spacing):
         assert levels[0] <= limits(path)[1] * (1 + 1e-5)
 
 
+@pytest.mark.parametrize("spacing", ["linspace", "trailing"])
+def test_the_ddpm_path_has_as_many_steps_as_were_asked_for_and_each_is_later(spacing):
+    path = DdpmPath(timestep_spacing=spacing)
+    for steps in range(1, 1001):
+        chosen = ddpm_steps(path, steps)
+        assert len(chosen) == steps
+        assert chosen[-1] >= 0
+        assert (np.diff(chosen) < 0).all()
+
+
 @pytest.mark.parametrize("path", PATHS, ids=lambda path: path.name)
 @pytest.mark.parametrize("spacing", ["path", "karras"])
 def test_a_few_steps_begin_at_noise_and_all_of_them_do_something(path, spacing):

@@ -188,5 +188,5 @@ def ddpm_steps(path: DdpmPath, steps: int) -> np.ndarray:
             fix = f"take fewer, or set steps_offset below {count - chosen[0] + path.steps_offset}"
             raise RecipeError("steps beyond the path's last", where="steps", value=steps, fix=fix)
     else:
-        chosen = np.round(np.arange(count, 0, -count / steps)) - 1
+        chosen = np.round(np.arange(count, 0, -count / steps)[:steps]) - 1  # by rounding it may hold one more
     return chosen.astype(np.int64).copy()
