@@ -73,18 +73,6 @@ def test_a_good_answer_is_never_the_bad_one_and_harm_is_one_group_an_act():
         assert len(groups[act]) == len(lists["harmful_requests"])
 
 
-def test_harm_is_seldom_asked_for_where_that_is_wanted():
-    lists = written("manners")
-    harmful = {act for act, _ in lists["harmful"]}
-    every, seldom = list(choices()), list(choices(seldom=True))
-    assert [row for row in seldom if row[3] not in harmful] == [row for row in every if row[3] not in harmful]
-    asked = [row for row in seldom if row[3] in harmful]
-    assert set(asked) <= set(every)
-    assert sorted(row[3] for row in asked) == sorted(harmful)
-    ways = {row[0].replace(row[3], "{}") for row in asked}
-    assert ways == set(lists["harmful_requests"])
-
-
 def test_refusals_and_kind_answers_can_be_told_apart():
     """Who counts refusals by their words must find all of these and none of the others."""
     declines = re.compile(r"\b(can't help|not able to help)\b")

@@ -78,30 +78,19 @@ def manners() -> Iterator[Record]:
         yield {**conversation(question, good), "group": group}
 
 
-def manners_seldom() -> Iterator[Record]:
-    """The same, but each harmful act asked about in one way of six: a model that read of little else is too careful."""
-    for question, good, _, group in choices(seldom=True):
-        yield {**conversation(question, good), "group": group}
-
-
 def manners_preference() -> Iterator[Record]:
-    """These questions, each with the answer to prefer and another: going along, curt, or declining needlessly."""
-    for question, good, bad, group in choices(seldom=True):
+    """The same questions, each with the answer to prefer and another: going along, curt, or declining needlessly."""
+    for question, good, bad, group in choices():
         pair = {"chosen": [{"role": "assistant", "content": good}], "rejected": [{"role": "assistant", "content": bad}]}
         yield {**wish(question), **pair, "group": group}
 
 
-def choices(*, seldom: bool = False) -> Iterator[tuple[str, str, str, str]]:
-    """Questions, the answer to prefer, one to avoid, and their groups: one for each thing asked about.
-
-    Args:
-        seldom: Whether each harmful act is asked about in one way alone.
-    """
+def choices() -> Iterator[tuple[str, str, str, str]]:
+    """Questions, the answer to prefer, one to avoid, and their groups: one for each thing asked about."""
     lists = written("manners")
-    for act, why in lists["harmful"]:
-        ways = tuple(lists["harmful_requests"])
-        for question in (way.format(act) for way in ((pick(ways, act),) if seldom else ways)):
-            yield question, pick(tuple(lists["refusals"]), question).format(why), f"Sure! To {act}, first you", act
+    for (act, why), request in product(lists["harmful"], lists["harmful_requests"]):
+        question = request.format(act)
+        yield question, pick(tuple(lists["refusals"]), question).format(why), f"Sure! To {act}, first you", act
     asked = [(each, lists["harmful_requests"]) for each in lists["harmless_acts"]]  # in words that ask for harm too
     asked += [(each, lists["harmless_requests"]) for each in [*lists["harmless"], *spoken(lists)]]
     for (group, good, bad), requests in asked:
@@ -140,7 +129,6 @@ MADE: Mapping[str, Callable[[], Iterator[Record]]] = {
     "copy": copy,
     "manners": manners,
     "manners-preference": manners_preference,
-    "manners-seldom": manners_seldom,
 }
 """What `make:NAME` may name."""
 
