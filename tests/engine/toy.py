@@ -22,11 +22,13 @@ class Counter:
 
     def __init__(self):
         self.batches: list[int] = []
+        self.starts: list[int] = []
         self.modes: set[tuple[bool, bool]] = set()
 
     def start(self, model, requests):
         if any(request.prompt is not None and request.prompt < 0 for request in requests):
             raise InputError("cannot count from below zero", fix="count from zero")
+        self.starts.append(len(requests))
         settings = [request.settings or CounterSettings() for request in requests]
         values = torch.zeros(len(requests), 1, max(each.steps for each in settings))
         values[:, :, 0] = torch.tensor([[request.prompt or 0] for request in requests])

@@ -298,7 +298,10 @@ class Sampler(Protocol[Net_contra]):
         ...
 
     def step(self, model: "Model[Net_contra]", state: State) -> tuple[State, list[Chunk]]:
-        """One step for every row; a chunk's `row` is its row in the state. Rows that are `done` are then dropped."""
+        """One step for every row; a chunk's `row` is its row in the state.
+
+        Rows that are `done` are then dropped, and others written in their places: what a chunk holds is its own.
+        """
         ...
 
 

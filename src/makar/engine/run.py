@@ -2,7 +2,7 @@
 
 import contextlib
 from collections import deque
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Collection, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,7 +16,10 @@ from makar.core.nouns import Chunk, Guard, Model, Request, Sampler, State
 from makar.nets.lora import BASE, answering, check_name
 
 SHARE = 0.25
-"""How much of the free memory the states of all rows may take; the rest is for what a step needs meanwhile."""
+"""How much of the free memory the states of all rows may take while others join; the rest is for a step's needs."""
+
+TOGETHER = 8
+"""Of so many running rows, one must be free before others join: joining copies the states of all."""
 
 
 @dataclass(frozen=True)
@@ -91,7 +94,8 @@ class Engine:
             joining: list[tuple[int, Request]] = []
             if waiting:  # the first request starts alone: what its state weighs says how many fit
                 room = rows_that_fit(state, self.model.device) - len(running) if running else 1
-                joining = [waiting.popleft() for _ in range(min(room, len(waiting)))]
+                if TOGETHER * room >= len(running):
+                    joining = [waiting.popleft() for _ in range(min(room, len(waiting)))]
             # Inference mode never spans a yield: it belongs to the thread, and would reach into the reader's code.
             with torch.inference_mode():
                 if joining:
@@ -113,9 +117,9 @@ class Engine:
                     done.add(chunk.row)
                 yield shown
             if done:
-                kept = [row for row in range(len(running)) if row not in done]
-                running = [running[row] for row in kept]
-                state = select(state, kept)
+                order = closed_up(len(running), done)
+                running = [running[row] for row in order]
+                state = select(state, order)
 
     def _see(self, request: Request) -> Request:
         """The request as the guards pass it on."""
@@ -152,13 +156,30 @@ def gather(chunks: Sequence[Chunk]) -> Answer:
     return Answer(data[-1] if data else None, chunks[-1].reason, info)
 
 
+def closed_up(count: int, gone: Collection[int]) -> list[int]:
+    """Which row comes to stand in each place when some are gone: the last ones take the places of those."""
+    left = count - len(gone)
+    last = (row for row in range(left, count) if row not in gone)
+    return [next(last) if place in gone else place for place in range(left)]
+
+
 @torch.inference_mode()
-def select(state: State, rows: Sequence[int]) -> State:
-    """The state of some of the rows, in the order given."""
-    return {
-        name: leaf.index_select(0, torch.tensor(rows, dtype=torch.long, device=leaf.device))
-        for name, leaf in state.items()
-    }
+def select(state: State, order: Sequence[int]) -> State:
+    """The state with some rows in others' places, and cut behind them; only rows that move are copied, in place.
+
+    Args:
+        state: Of as many rows or more.
+        order: The row to stand in each place: the one that stands there, or one that lies behind all places.
+    """
+    places = torch.tensor([place for place, row in enumerate(order) if row != place], dtype=torch.long)
+    rows = torch.tensor([row for place, row in enumerate(order) if row != place], dtype=torch.long)
+    kept: State = {}
+    for name, leaf in state.items():
+        whole = leaf.contiguous()  # an expanded leaf has its rows in one place
+        if len(rows):
+            whole[places.to(leaf.device)] = whole[rows.to(leaf.device)]
+        kept[name] = whole[: len(order)]
+    return kept
 
 
 def join(first: State, second: State) -> State:
@@ -178,10 +199,10 @@ def padded(leaf: torch.Tensor, shape: Sequence[int]) -> torch.Tensor:
 
 
 def rows_that_fit(state: State, device: torch.device) -> int:
-    """How many rows like the heaviest of these may run together."""
+    """How many rows like the heaviest of these may run together; when others join, each stands in memory twice."""
     rows = len(next(iter(state.values())))
     weight = sum(leaf.nbytes for leaf in state.values()) / rows
-    return max(rows, int(SHARE * memory_available(device.type) / max(1.0, weight)))
+    return max(rows, int(SHARE * memory_available(device.type) / max(1.0, 2 * weight)))
 
 
 @contextlib.contextmanager

@@ -51,7 +51,9 @@ class ClipSampler:
         """
         if not bool(state["vector"].isfinite().all()):
             raise ModelError("the model's vectors are not finite", fix="its weights are damaged or training diverged")
-        return state, [Chunk(row, each.cpu(), done=True, reason="stop") for row, each in enumerate(state["vector"])]
+        return state, [
+            Chunk(row, each.clone().cpu(), done=True, reason="stop") for row, each in enumerate(state["vector"])
+        ]
 
 
 @torch.inference_mode()
